@@ -1,0 +1,1 @@
+"""Who a connection belongs to, and what they may do right now."""

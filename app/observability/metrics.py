@@ -1,0 +1,44 @@
+"""Every metric, declared once (docs/metrics.md says how to read each). Labels are few and closed."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_RECIPIENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+connections = Gauge("carillon_connections", "WebSocket connections open now", ["path"])
+connections_opened = Counter("carillon_connections_opened_total", "WebSocket connections accepted", ["path"])
+connections_closed = Counter("carillon_connections_closed_total", "WebSocket connections ended", ["code"])
+connections_refused = Counter(
+    "carillon_connections_refused_total", "WebSocket upgrades refused before accept", ["reason"]
+)
+commands = Counter("carillon_commands_total", "Commands answered", ["outcome"])
+subscriptions = Gauge("carillon_subscriptions", "Memberships of connections in groups, now")
+groups = Gauge("carillon_groups", "Groups with a subscriber on this node, now")
+publishes = Counter("carillon_publishes_total", "Events published on this node")
+fanout_recipients = Histogram(
+    "carillon_fanout_recipients", "Local recipients of a publish", buckets=_RECIPIENTS
+)
+fanout_deliveries = Counter("carillon_fanout_deliveries_total", "Events written to a connection")
+fanout_bytes = Counter("carillon_fanout_bytes_total", "Bytes of events written to connections")
+fanout_seconds = Histogram(
+    "carillon_fanout_seconds", "From the end of a tick to the last write of a batch", buckets=_SECONDS
+)
+slow_consumers = Counter(
+    "carillon_slow_consumers_total", "Events not written because a connection was over its budget", ["policy"]
+)
+bus_connected = Gauge("carillon_bus_connected", "1 when the bus is there and all subscriptions are confirmed")
+bus_published = Counter("carillon_bus_published_total", "Messages handed to the bus", ["outcome"])
+bus_received = Counter("carillon_bus_received_total", "Messages read from the bus", ["outcome"])
+bus_reconnects = Counter("carillon_bus_reconnects_total", "Connections to the bus lost", ["reason"])
+channel_drops = Counter("carillon_channel_drops_total", "Stock messages not delivered", ["reason"])
+
+
+def observe_fan_out(publishes: int, recipients: int, frame_bytes: int, seconds: float) -> None:
+    """One batch of `publishes` events went to `recipients` connections, `frame_bytes` to each."""
+    for _ in range(publishes):
+        fanout_recipients.observe(recipients)
+    fanout_deliveries.inc(publishes * recipients)
+    fanout_bytes.inc(frame_bytes * recipients)
+    fanout_seconds.observe(seconds)

@@ -1,0 +1,1 @@
+"""Who is in which room, on which nodes: soft state that heals by itself, never a truth to build on."""

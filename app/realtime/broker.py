@@ -1,0 +1,62 @@
+"""The seam between nodes. Two implementations stand behind it, memory and Redis, held to one contract test.
+
+A broker moves bytes between nodes, at most once and in order per publisher. It keeps nothing, decides
+nothing and never makes its caller wait.
+"""
+
+from abc import ABC, abstractmethod
+from asyncio import Future
+from collections.abc import Callable
+
+Deliver = Callable[[list[tuple[str, bytes]]], None]
+"""Takes what one read brought: (group, data) in order of arrival, this node's own publishes included."""
+
+
+StateChanged = Callable[[bool], None]
+"""Told when `connected` changes."""
+
+
+class BusUnavailable(ConnectionError):
+    """What was published could not be handed to the bus."""
+
+
+class Broker(ABC):
+    """Publish and subscribe between nodes, bound to the event loop it was started on."""
+
+    @abstractmethod
+    def start(self, deliver: Deliver, state_changed: StateChanged) -> None:
+        """Begin to connect, on the running loop, and return at once: a bus that is away heals by itself."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Leave the bus: send what is queued (for one second at most), close connections, end tasks."""
+
+    @property
+    @abstractmethod
+    def connected(self) -> bool:
+        """Whether the bus is there and every subscription is confirmed."""
+
+    @abstractmethod
+    def publish(self, group: str, data: bytes) -> bool:
+        """Queue `data` for every node subscribed to `group`. False: the queue is full, it was dropped.
+
+        Calls of one tick travel in one write. Never retried once written.
+        """
+
+    @abstractmethod
+    def subscribe(self, group: str) -> "Future[None]":
+        """Ask for `group`. Done when the bus confirmed it or is known to be down; never fails.
+
+        Survives reconnects until `unsubscribe`. Asking again for a subscribed group is a no-op.
+        """
+
+    @abstractmethod
+    def unsubscribe(self, group: str) -> None:
+        """No longer ask for `group`."""
+
+    @abstractmethod
+    async def flush(self, timeout: float) -> None:
+        """Wait until the bus has answered everything published so far.
+
+        Raises `BusUnavailable` if anything was dropped, or if `timeout` seconds did not suffice.
+        """

@@ -1,0 +1,51 @@
+"""What the hub writes to. `app.serving` has the fast kind, `mailbox_connection` the one for any ASGI server."""
+
+from typing import Protocol
+
+from app.realtime.event import EncodedEvent
+
+
+class Batch:
+    """What one tick delivers to one group: the events in order, and their frames joined once for all."""
+
+    __slots__ = ("events", "joined")
+
+    def __init__(self, events: list[EncodedEvent]) -> None:
+        self.events = events
+        self.joined = events[0].frame if len(events) == 1 else b"".join([event.frame for event in events])
+
+
+class Subscriber(Protocol):
+    """A member of a hub's group."""
+
+    def deliver(self, batch: Batch) -> None:
+        """Take one tick's events. Must not block, must not raise."""
+
+
+class Connection(Subscriber, Protocol):
+    """One open WebSocket. Every frame goes through one outgoing queue, so order is the order of calls."""
+
+    def send(self, payload: bytes) -> None:
+        """Queue one text frame for this connection alone (reply, error, hello). Dropped once closed."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Queue a close frame behind everything sent before, and close once it is written."""
+
+    def abort(self, code: int) -> None:
+        """Close at once; unsent output is thrown away. `code` is for the metrics: the client sees 1006."""
+
+    def pause_reading(self) -> None:
+        """Stop taking frames from the client: too many of its commands wait."""
+
+    def resume_reading(self) -> None:
+        """Take frames again."""
+
+
+class Receiver(Protocol):
+    """What a connection hands its input to: a consumer."""
+
+    def frame_received(self, text: bytes) -> None:
+        """One complete text message from the client, not yet decoded."""
+
+    def connection_lost(self, code: int) -> None:
+        """The connection is gone; called exactly once, whatever the reason."""

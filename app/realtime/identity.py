@@ -1,0 +1,14 @@
+"""Who a connection belongs to, as the engine needs it: a word, not a lookup. `app.accounts` finds it out."""
+
+import msgspec
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """One person, signed in or a guest.
+
+    `id` is unique over both kinds: `u<primary key>` for an account, `g<random>` for a guest.
+    """
+
+    id: str
+    name: str
+    guest: bool = False

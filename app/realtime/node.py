@@ -1,0 +1,142 @@
+"""This process as one node of many: its name, its hub, its broker, and the one way between them.
+
+Local connections are served first and whatever the bus does; the bus only carries bytes to the others.
+"""
+
+import asyncio
+import secrets
+from asyncio import AbstractEventLoop, Future
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar, Final
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from app.observability import metrics
+from app.realtime import envelope
+from app.realtime.broker import Broker
+from app.realtime.connection import Subscriber
+from app.realtime.envelope import Envelope, UnknownEnvelope
+from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
+from app.realtime.hub import Hub
+
+EVERYONE: Final = "node.everyone"
+"""A group of this node alone, never on the bus: all its connections."""
+
+
+class BusChanged(Event):
+    """Whether this node hears the others, for people to see."""
+
+    name: ClassVar[str] = "node.bus_changed"
+    delivery: ClassVar[Delivery] = Delivery.LATEST
+
+    connected: bool
+
+
+class Node:
+    """One node, bound to the event loop it is made on.
+
+    `incarnation` is random and drawn when the node is made, so after any fork: a restarted node is another.
+    """
+
+    def __init__(self, name: str, broker: Broker) -> None:
+        self.name = name
+        self.incarnation = secrets.token_bytes(8)
+        self.broker = broker
+        self.hub = Hub(asyncio.get_running_loop().call_soon)
+        self._counter = 0
+        broker.start(self._from_bus, self._bus_changed)
+
+    async def stop(self) -> None:
+        """Leave the bus. Local groups stay as they are."""
+        await self.broker.stop()
+
+    def publish(self, group: str, event: EncodedEvent) -> bool:
+        """Deliver to this node's members of `group` at the end of the tick, and hand it to the bus.
+
+        False: the bus' queue is full, other nodes will not get it (counted).
+        """
+        metrics.publishes.inc()
+        self.hub.publish(group, event)
+        self._counter += 1
+        data = envelope.pack(
+            Envelope(self.incarnation, self._counter, event.delivery, event.key, event.payload)
+        )
+        return self.broker.publish(group, data)
+
+    def subscribe(self, group: str, subscriber: Subscriber) -> "Future[None]":
+        """Attach `subscriber` at once. Done when other nodes' events arrive too, or the bus is known down."""
+        self.hub.subscribe(group, subscriber)
+        return self.broker.subscribe(group)
+
+    def unsubscribe(self, group: str, subscriber: Subscriber) -> None:
+        """Detach `subscriber`; the last one ends the node's subscription."""
+        if self.hub.unsubscribe(group, subscriber):
+            self.broker.unsubscribe(group)
+
+    def _from_bus(self, messages: list[tuple[str, bytes]]) -> None:
+        heard = echoes = unknown = 0
+        for group, data in messages:
+            try:
+                incarnation, _, delivery, key, payload = envelope.unpack(data)
+            except UnknownEnvelope:
+                unknown += 1
+                continue
+            if incarnation == self.incarnation:
+                echoes += 1
+                continue
+            heard += 1
+            self.hub.publish(group, EncodedEvent(payload, delivery, key))
+        metrics.bus_received.labels("heard").inc(heard)
+        metrics.bus_received.labels("echo").inc(echoes)
+        metrics.bus_received.labels("unknown").inc(unknown)
+
+    def _bus_changed(self, connected: bool) -> None:
+        metrics.bus_connected.set(connected)
+        self.hub.publish(EVERYONE, encode_event(BusChanged(connected=connected)))
+
+
+_nodes: "WeakKeyDictionary[AbstractEventLoop, Node]" = WeakKeyDictionary()
+
+
+def current_node() -> Node:
+    """The node of the running loop; made when it is first asked for, so any ASGI server will do."""
+    loop = asyncio.get_running_loop()
+    node = _nodes.get(loop)
+    if node is None:
+        node = _nodes[loop] = make_node()
+    return node
+
+
+def running_node() -> Node | None:
+    """The node of the running loop, if it has one."""
+    return _nodes.get(asyncio.get_running_loop())
+
+
+async def stop_node() -> None:
+    """End the running loop's node, if it has one."""
+    node = _nodes.pop(asyncio.get_running_loop(), None)
+    if node is not None:
+        await node.stop()
+
+
+def make_node() -> Node:
+    """A node as the settings describe it."""
+    broker: Broker = import_string(settings.REALTIME_BROKER)()
+    return Node(settings.NODE_NAME, broker)
+
+
+@asynccontextmanager
+async def passing_node() -> AsyncIterator[Node]:
+    """The loop's node, or one for a moment: for whoever publishes without being a node (a command, a shell)."""
+    node = running_node()
+    if node is not None:
+        yield node
+        return
+    node = make_node()
+    try:
+        yield node
+    finally:
+        await node.stop()

@@ -1,0 +1,76 @@
+"""The wire protocol's words, version 1: what a client may send and how an answer looks (docs/protocol.md).
+
+Decodes and encodes, nothing else: no connection, no handler, no framework.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+
+VERSION: Final = 1
+SUBPROTOCOL: Final = "carillon.v1"
+TICKET_PREFIX: Final = "carillon.ticket."
+"""A ticket travels as a second subprotocol behind this prefix: never in the URL, which is logged."""
+
+INVALID_FRAMES_ALLOWED: Final = 10
+"""Per connection; one more and it is closed for good: such a client will not mend itself."""
+
+ERROR_CODES: Final[Mapping[str, str]] = {
+    "invalid_frame": "the frame is not a command: not JSON, no id, an unknown field",
+    "unknown_command": "no command of this name is known here",
+    "invalid_data": "the command's data does not have the expected shape",
+    "rate_limited": "too many commands: `retry_after` says when",
+    "busy": "the node cannot take this now, nothing was stored: `retry_after` says when",
+    "not_allowed": "you may not do this",
+    "not_found": "there is no such thing",
+    "not_joined": "join the room first",
+    "too_many_rooms": "this connection is in as many rooms as it may be",
+    "internal_error": "the node failed; it was logged",
+}
+"""Error code to what it means."""
+
+
+class Command(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client asks: `{"id": 1, "command": "chat.post_message", "data": {...}}`."""
+
+    id: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    command: Annotated[str, msgspec.Meta(max_length=64)]
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class CommandError(Exception):
+    """A command was refused; the connection stays. Handlers raise it, the consumer answers with it."""
+
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+        if code not in ERROR_CODES:
+            raise ValueError(f"unknown error code {code!r}, expected one of {', '.join(ERROR_CODES)}")
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+_decoder: Final = msgspec.json.Decoder(Command)
+_encoder: Final = msgspec.json.Encoder()
+
+
+def decode_command(text: bytes) -> Command:
+    """The command in one text message. Raises `CommandError` (`invalid_frame`) that names what was wrong."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CommandError("invalid_frame", f"expected a command: {error}") from error
+
+
+def encode_reply(command_id: int, data: Any) -> bytes:
+    """The answer to a command that succeeded."""
+    return _encoder.encode({"id": command_id, "reply": {} if data is None else data})
+
+
+def encode_error(command_id: int | None, error: CommandError) -> bytes:
+    """The answer to a command that was refused; `id` is null when the frame had none that could be read."""
+    body: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.retry_after is not None:
+        body["retry_after"] = round(error.retry_after, 3)
+    return _encoder.encode({"id": command_id, "error": body})

@@ -1,0 +1,1 @@
+"""How a node runs: gunicorn worker, direct-write WebSocket protocol, internal port. It knows no feature."""

@@ -1,0 +1,207 @@
+"""All configuration, read from the environment and checked at start (docs/settings.md has every variable).
+
+Nothing else reads the environment; everything else reads `django.conf.settings`. In production no secret
+has a default, and a wrong value ends the start with one line that names the variable.
+"""
+
+import sys
+from pathlib import Path
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from environs import Env, EnvError, validate
+from marshmallow.validate import ValidationError
+
+env = Env()
+
+
+def _positive(value: float) -> None:
+    if value <= 0:
+        raise ValidationError("must be greater than 0")
+
+
+def _addresses(value: list[str]) -> list[tuple[str, int]]:
+    """`host:port` pairs."""
+    pairs = []
+    for item in value:
+        host, colon, port = item.rpartition(":")
+        if not colon or not host or not port.isdigit():
+            raise EnvError(
+                f'Environment variable "REDIS_SENTINELS" invalid: expected host:port, got {item!r}'
+            )
+        pairs.append((host, int(port)))
+    return pairs
+
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+try:
+    # --- Who and where ---------------------------------------------------------------------------------
+    ENVIRONMENT = env.str(
+        "ENVIRONMENT", "development", validate=validate.OneOf(["development", "production"])
+    )
+    PRODUCTION = ENVIRONMENT == "production"
+    NODE_NAME = env.str("NODE_NAME", "node-1", validate=validate.Regexp(r"^[A-Za-z0-9._-]{1,63}$"))
+    DATA_FOLDER = env.path("DATA_FOLDER", str(BASE_DIR / ".data"))
+    DEBUG = env.bool("DEBUG", False)
+    LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+
+    # --- Secrets: no default in production -------------------------------------------------------------
+    _keys = env.list("SECRET_KEYS", [] if PRODUCTION else ["development-only-and-public-" + "x" * 32])
+    if not _keys or any(len(key) < 32 for key in _keys):
+        raise EnvError(
+            'Environment variable "SECRET_KEYS" invalid: expected one or more keys of at least 32 characters, '
+            "separated by commas, the current one first"
+        )
+    SECRET_KEY, *SECRET_KEY_FALLBACKS = _keys
+
+    # --- Doors -----------------------------------------------------------------------------------------
+    ALLOWED_HOSTS = env.list(
+        "ALLOWED_HOSTS", [] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]", "testserver"]
+    )
+    ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", [])
+    if PRODUCTION and not ALLOWED_HOSTS:
+        raise EnvError('Environment variable "ALLOWED_HOSTS" not set: expected the host names people use')
+    PUBLIC_PORT = env.int("PUBLIC_PORT", 8000, validate=validate.Range(1, 65535))
+    NODE_PORT = env.int("NODE_PORT", 0, validate=validate.Range(0, 65535))
+    INTERNAL_HOST = env.str("INTERNAL_HOST", "127.0.0.1")
+    INTERNAL_PORT = env.int("INTERNAL_PORT", 0, validate=validate.Range(0, 65535))
+    GUESTS_ALLOWED = env.bool("GUESTS_ALLOWED", True)
+    SIGN_UP_ALLOWED = env.bool("SIGN_UP_ALLOWED", True)
+    TICKET_SECONDS = env.int("TICKET_SECONDS", 30, validate=validate.Range(5, 600))
+
+    # --- The bus ---------------------------------------------------------------------------------------
+    REDIS_SENTINELS = _addresses(env.list("REDIS_SENTINELS", []))
+    REDIS_PRIMARY_NAME = env.str("REDIS_PRIMARY_NAME", "carillon")
+    REDIS_ADDRESS = env.str("REDIS_ADDRESS", "")
+    REDIS_USERNAME = env.str("REDIS_USERNAME", "")
+    REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
+    REDIS_SENTINEL_USERNAME = env.str("REDIS_SENTINEL_USERNAME", "")
+    REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")
+    REDIS_TLS = env.bool("REDIS_TLS", False)
+    REDIS_TLS_CA_FILE = env.str("REDIS_TLS_CA_FILE", "")
+    REDIS_PREFIX = env.str("REDIS_PREFIX", "carillon:")
+    REDIS_CONNECT_SECONDS = env.float("REDIS_CONNECT_SECONDS", 1.0, validate=_positive)
+    REDIS_PING_SECONDS = env.float("REDIS_PING_SECONDS", 1.0, validate=_positive)
+    PUBLISH_QUEUE_BYTES = env.int("PUBLISH_QUEUE_BYTES", 8 * 2**20, validate=_positive)
+    PUBLISH_QUEUE_SECONDS = env.float("PUBLISH_QUEUE_SECONDS", 5.0, validate=_positive)
+
+    # --- Connections -----------------------------------------------------------------------------------
+    FRAME_LIMIT_BYTES = env.int("FRAME_LIMIT_BYTES", 64 * 2**10, validate=_positive)
+    UNSENT_LIMIT_BYTES = env.int("UNSENT_LIMIT_BYTES", 2**20, validate=_positive)
+    SEND_BUFFER_BYTES = env.int("SEND_BUFFER_BYTES", 128 * 2**10, validate=_positive)
+    COMMANDS_PER_SECOND = env.float("COMMANDS_PER_SECOND", 20.0, validate=_positive)
+    COMMANDS_BURST = env.int("COMMANDS_BURST", 40, validate=_positive)
+    ROOMS_PER_CONNECTION = env.int("ROOMS_PER_CONNECTION", 128, validate=_positive)
+    PING_SECONDS = env.float("PING_SECONDS", 25.0, validate=_positive)
+    SHUTDOWN_SECONDS = env.float("SHUTDOWN_SECONDS", 5.0, validate=_positive)
+
+    # --- Channels --------------------------------------------------------------------------------------
+    CHANNEL_LAYER = env.str(
+        "CHANNEL_LAYER",
+        "fanout",
+        validate=validate.OneOf(["fanout", "memory", "channels_redis", "channels_redis_pubsub"]),
+    )
+    CHANNEL_CAPACITY = env.int("CHANNEL_CAPACITY", 100, validate=_positive)
+    CHANNEL_EXPIRY_SECONDS = env.int("CHANNEL_EXPIRY_SECONDS", 60, validate=_positive)
+
+    # --- The database ----------------------------------------------------------------------------------
+    DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{DATA_FOLDER}/carillon.sqlite3")
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60)}
+except EnvError as error:
+    sys.exit(f"carillon: {error}")
+
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",  # takes the write lock first, so no transaction fails half-way
+        "timeout": 5,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+REALTIME_BROKER = (
+    "app.realtime.redis_broker.RedisBroker"
+    if REDIS_SENTINELS or REDIS_ADDRESS
+    else "app.realtime.memory_broker.MemoryBroker"
+)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "csp",
+    "channels",
+    "app.accounts",
+    "app.chat",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "app.urls"
+ASGI_APPLICATION = "app.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "accounts:log_in"
+LOGIN_REDIRECT_URL = "chat:index"
+LOGOUT_REDIRECT_URL = "chat:index"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "static"
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CSRF_TRUSTED_ORIGINS = [origin for origin in ALLOWED_ORIGINS if "://" in origin]
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+}

@@ -50,7 +50,7 @@ try:
     _keys = env.list("SECRET_KEYS", [] if PRODUCTION else ["development-only-and-public-" + "x" * 32])
     if not _keys or any(len(key) < 32 for key in _keys):
         raise EnvError(
-            'Environment variable "SECRET_KEYS" invalid: expected one or more keys of at least 32 characters, '
+            'Environment variable "SECRET_KEYS" invalid: expected one or more keys of 32 characters or more, '
             "separated by commas, the current one first"
         )
     SECRET_KEY, *SECRET_KEY_FALLBACKS = _keys

@@ -1,4 +1,4 @@
-"""What the hub writes to. `app.serving` has the fast kind, `mailbox_connection` the one for any ASGI server."""
+"""What the hub writes to: `app.serving` has the fast kind, `mailbox_connection` the one for any server."""
 
 from typing import Protocol
 

@@ -130,7 +130,7 @@ def make_node() -> Node:
 
 @asynccontextmanager
 async def passing_node() -> AsyncIterator[Node]:
-    """The loop's node, or one for a moment: for whoever publishes without being a node (a command, a shell)."""
+    """The loop's node, or one for a moment: for whoever publishes without being one (a command, a shell)."""
     node = running_node()
     if node is not None:
         yield node

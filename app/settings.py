@@ -10,7 +10,7 @@ from pathlib import Path
 import dj_database_url
 from csp.constants import NONE, SELF
 from environs import Env, EnvError, validate
-from marshmallow.validate import ValidationError
+from marshmallow import ValidationError
 
 env = Env()
 
@@ -42,7 +42,7 @@ try:
     )
     PRODUCTION = ENVIRONMENT == "production"
     NODE_NAME = env.str("NODE_NAME", "node-1", validate=validate.Regexp(r"^[A-Za-z0-9._-]{1,63}$"))
-    DATA_FOLDER = env.path("DATA_FOLDER", str(BASE_DIR / ".data"))
+    DATA_FOLDER = env.path("DATA_FOLDER", BASE_DIR / ".data")
     DEBUG = env.bool("DEBUG", False)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
 
@@ -59,7 +59,7 @@ try:
     ALLOWED_HOSTS = env.list(
         "ALLOWED_HOSTS", [] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]", "testserver"]
     )
-    ALLOWED_ORIGINS = env.list("ALLOWED_ORIGINS", [])
+    ALLOWED_ORIGINS: list[str] = env.list("ALLOWED_ORIGINS", [])
     if PRODUCTION and not ALLOWED_HOSTS:
         raise EnvError('Environment variable "ALLOWED_HOSTS" not set: expected the host names people use')
     PUBLIC_PORT = env.int("PUBLIC_PORT", 8000, validate=validate.Range(1, 65535))

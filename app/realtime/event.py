@@ -20,7 +20,7 @@ class Delivery(IntEnum):
     """Skipped and counted."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct):
     """Base of all events. A subclass sets `name` (past tense, `feature.what_happened`) and `delivery`."""
 
     name: ClassVar[str]

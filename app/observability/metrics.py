@@ -23,7 +23,7 @@ fanout_recipients = Histogram(
 fanout_deliveries = Counter("carillon_fanout_deliveries_total", "Events written to a connection")
 fanout_bytes = Counter("carillon_fanout_bytes_total", "Bytes of events written to connections")
 fanout_seconds = Histogram(
-    "carillon_fanout_seconds", "From the end of a tick to the last write of a batch", buckets=_SECONDS
+    "carillon_fanout_seconds", "From the first publish of a batch to its last write", buckets=_SECONDS
 )
 slow_consumers = Counter(
     "carillon_slow_consumers_total", "Events not written because a connection was over its budget", ["policy"]
@@ -35,10 +35,10 @@ bus_reconnects = Counter("carillon_bus_reconnects_total", "Connections to the bu
 channel_drops = Counter("carillon_channel_drops_total", "Stock messages not delivered", ["reason"])
 
 
-def observe_fan_out(publishes: int, recipients: int, frame_bytes: int, seconds: float) -> None:
-    """One batch of `publishes` events went to `recipients` connections, `frame_bytes` to each."""
+def observe_fan_out(publishes: int, recipients: int, deliveries: int, size: int, seconds: float) -> None:
+    """One batch of `publishes` events went to `recipients` connections: `deliveries` in all, `size` bytes."""
     for _ in range(publishes):
         fanout_recipients.observe(recipients)
-    fanout_deliveries.inc(publishes * recipients)
-    fanout_bytes.inc(frame_bytes * recipients)
+    fanout_deliveries.inc(deliveries)
+    fanout_bytes.inc(size)
     fanout_seconds.observe(seconds)

@@ -1,13 +1,14 @@
 """Local fan-out: which connections of this node are in which group, and one write for each per tick.
 
 No I/O and no framework: the hub is told when to flush by the `schedule` it is given, and writes to whatever
-has a `deliver` method.
+has a `deliver` method. Order is kept within a group, not between groups.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Final
 
 from app.observability import metrics
 from app.realtime.connection import Batch, Subscriber
@@ -17,14 +18,39 @@ WRITES_PER_TICK: Final = 2_000
 """One turn of the loop writes to so many connections at most (about 10 ms), so that a large group delays
 nobody else's command or ping for longer."""
 
+logger = logging.getLogger(__name__)
 
-class _Job(NamedTuple):
-    """A batch on its way: to the members the group had when the tick ended."""
 
-    group: str
-    batch: Batch
-    recipients: list[Subscriber]
-    started: float
+class _Group:
+    """Who is in, and what waits. `members` maps each to how many events had been published when it joined,
+    so that joining costs the same in a group of any size and needs no copy of it."""
+
+    __slots__ = ("members", "pending", "published", "since")
+
+    def __init__(self) -> None:
+        self.members: dict[Subscriber, int] = {}
+        self.pending: list[EncodedEvent] = []
+        self.published = 0
+        self.since = 0.0
+
+
+class _Job:
+    """One group's batch on its way to the members that the group had when the batch was closed."""
+
+    __slots__ = ("batch", "bytes", "deliveries", "end", "first", "group", "recipients", "since", "written")
+
+    def __init__(self, group: _Group) -> None:
+        self.group = group
+        self.batch = Batch(group.pending)
+        self.first, self.end = group.published - len(group.pending), group.published
+        self.recipients = list(group.members)
+        self.since = group.since
+        self.written = self.deliveries = self.bytes = 0
+        group.pending = []
+
+    def count(self, batch: Batch, writes: int) -> None:
+        self.deliveries += writes * len(batch.events)
+        self.bytes += writes * len(batch.joined)
 
 
 class Hub:
@@ -32,92 +58,102 @@ class Hub:
 
     def __init__(self, schedule: Callable[[Callable[[], None]], object]) -> None:
         self._schedule = schedule
-        self._groups: dict[str, dict[Subscriber, None]] = {}
-        self._pending: dict[str, list[EncodedEvent]] = {}
+        self._groups: dict[str, _Group] = {}
+        self._pending: dict[_Group, None] = {}
         self._jobs: deque[_Job] = deque()
-        self._written = 0
         self._scheduled = False
 
     def subscribe(self, group: str, subscriber: Subscriber) -> bool:
         """Attach `subscriber`: it gets what is published from here on. True if it is the group's first."""
-        members = self._groups.get(group)
-        if members is None:
-            self._groups[group] = {subscriber: None}
-            return True
-        self._close_batch(group)
-        members[subscriber] = None
-        return False
+        entry = self._groups.get(group)
+        if entry is not None:
+            entry.members.setdefault(subscriber, entry.published)
+            return False
+        entry = self._groups[group] = _Group()
+        entry.members[subscriber] = 0
+        return True
 
     def unsubscribe(self, group: str, subscriber: Subscriber) -> bool:
         """Detach `subscriber`; nothing more is delivered to it. True if the group is empty now."""
-        members = self._groups.get(group)
-        if members is None or subscriber not in members:
+        entry = self._groups.get(group)
+        if entry is None or entry.members.pop(subscriber, None) is None or entry.members:
             return False
-        del members[subscriber]
-        if members:
-            return False
+        # What is pending has no reader left: a group of the same name made later is another one.
         del self._groups[group]
-        self._pending.pop(group, None)
+        self._pending.pop(entry, None)
         return True
 
     def publish(self, group: str, event: EncodedEvent) -> None:
         """Deliver `event` to the group's members at the end of this tick."""
-        if group not in self._groups:
+        entry = self._groups.get(group)
+        if entry is None:
             return
-        pending = self._pending.get(group)
-        if pending is None:
-            self._pending[group] = [event]
+        if not entry.pending:
+            entry.since = perf_counter()
+            self._pending[entry] = None
             self._schedule_flush()
-        else:
-            pending.append(event)
+        entry.pending.append(event)
+        entry.published += 1
 
     def members(self, group: str) -> int:
         """How many subscribers `group` has on this node."""
-        return len(self._groups.get(group, ()))
+        entry = self._groups.get(group)
+        return len(entry.members) if entry else 0
 
     def groups(self) -> int:
         """How many groups have a subscriber on this node."""
         return len(self._groups)
+
+    def idle(self) -> bool:
+        """Whether everything published was written."""
+        return not self._pending and not self._jobs
 
     def _schedule_flush(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._schedule(self._flush)
 
-    def _close_batch(self, group: str) -> None:
-        """Fix who gets what is pending: the members of this moment."""
-        events = self._pending.pop(group, None)
-        if events:
-            self._jobs.append(_Job(group, Batch(events), list(self._groups[group]), perf_counter()))
-
     def _flush(self) -> None:
         self._scheduled = False
-        for group in list(self._pending):
-            self._close_batch(group)
         budget = WRITES_PER_TICK
-        while self._jobs and budget > 0:
-            job = self._jobs[0]
-            budget -= self._write(job, budget)
-        if self._jobs:
+        while budget > 0 and not self.idle():
+            if not self._jobs:
+                # Only now: what is published while earlier jobs are written joins into one batch, so a node
+                # that falls behind writes larger batches instead of collecting jobs.
+                self._jobs.extend(map(_Job, self._pending))
+                self._pending.clear()
+            budget -= self._write(self._jobs[0], budget)
+        if not self.idle():
             self._schedule_flush()
 
     def _write(self, job: _Job, budget: int) -> int:
         """Write the job's next part; drop the job when it is through. Returns how many writes it took."""
-        start = self._written
-        part = job.recipients[start : start + budget]
-        members = self._groups.get(job.group, {})
-        batch = job.batch
-        for subscriber in part:
-            if subscriber in members:
-                subscriber.deliver(batch)
-        self._written = start + len(part)
-        if self._written >= len(job.recipients):
+        part = job.recipients[job.written : job.written + budget]
+        job.written += len(part)
+        if job.written == len(job.recipients):
             self._jobs.popleft()
-            self._written = 0
+        joined_at, first, end, whole = job.group.members.get, job.first, job.end, job.batch
+        writes = 0
+        for subscriber in part:
+            joined = joined_at(subscriber, end)
+            try:
+                if joined <= first:
+                    subscriber.deliver(whole)
+                    writes += 1
+                elif joined < end:
+                    # It joined in the middle of this tick. (At `end`: it left, or left and came back since.)
+                    late = Batch(whole.events[joined - first :])
+                    subscriber.deliver(late)
+                    job.count(late, 1)
+            except Exception:
+                logger.exception("a subscriber failed to take a batch; the others get theirs")
+        job.count(whole, writes)
+        if job.written == len(job.recipients):
             metrics.observe_fan_out(
-                publishes=len(batch.events),
+                publishes=len(whole.events),
                 recipients=len(job.recipients),
-                frame_bytes=len(batch.joined),
-                seconds=perf_counter() - job.started,
+                deliveries=job.deliveries,
+                size=job.bytes,
+                seconds=perf_counter() - job.since,
             )
         return max(1, len(part))

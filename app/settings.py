@@ -63,6 +63,7 @@ try:
     if PRODUCTION and not ALLOWED_HOSTS:
         raise EnvError('Environment variable "ALLOWED_HOSTS" not set: expected the host names people use')
     PUBLIC_PORT = env.int("PUBLIC_PORT", 8000, validate=validate.Range(1, 65535))
+    PUBLIC_HOST = env.str("PUBLIC_HOST", "127.0.0.1")
     NODE_PORT = env.int("NODE_PORT", 0, validate=validate.Range(0, 65535))
     INTERNAL_HOST = env.str("INTERNAL_HOST", "127.0.0.1")
     INTERNAL_PORT = env.int("INTERNAL_PORT", 0, validate=validate.Range(0, 65535))

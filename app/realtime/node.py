@@ -47,6 +47,7 @@ class Node:
         self.broker = broker
         self.hub = Hub(asyncio.get_running_loop().call_soon)
         self._counter = 0
+        self._connections = 0
         broker.start(self._from_bus, self._bus_changed)
 
     async def stop(self) -> None:
@@ -65,6 +66,11 @@ class Node:
             Envelope(self.incarnation, self._counter, event.delivery, event.key, event.payload)
         )
         return self.broker.publish(group, data)
+
+    def next_connection_id(self) -> str:
+        """A name for one connection, unique over all nodes: for logs and for people who ask."""
+        self._connections += 1
+        return f"{self.incarnation.hex()}-{self._connections:x}"
 
     def subscribe(self, group: str, subscriber: Subscriber) -> "Future[None]":
         """Attach `subscriber` at once. Done when other nodes' events arrive too, or the bus is known down."""

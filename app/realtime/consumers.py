@@ -1,0 +1,362 @@
+"""The door for features: a consumer that takes typed commands and gets events without a task of its own.
+
+On the fast path (`app.serving`) an idle connection has no task, timer or channel: input arrives by call,
+output is written by the hub. On any other ASGI server the same consumer runs over a bounded mailbox.
+"""
+
+import asyncio
+import logging
+from asyncio import Future, Task
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import cache
+from inspect import iscoroutinefunction
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, get_type_hints
+
+import msgspec
+from django.conf import settings
+
+from app.observability import metrics
+from app.realtime import close_codes, protocol
+from app.realtime.connection import Connection, Receiver
+from app.realtime.event import Event, encode_event, encode_frame
+from app.realtime.identity import Identity
+from app.realtime.mailbox_connection import MailboxConnection, Send
+from app.realtime.node import EVERYONE, Node, current_node
+from app.realtime.protocol import Command, CommandError
+from app.realtime.rate_limit import TokenBucket
+
+logger = logging.getLogger(__name__)
+
+DIRECT_EXTENSION: Final = "carillon.direct"
+"""The ASGI extension that offers direct writes; its value is an `Upgrade`."""
+
+COUNTED_EXTENSION: Final = "carillon.counted"
+"""Set in a scope whose server counts its connections itself."""
+
+COMMANDS_WAITING: Final = 16
+"""So many commands may wait behind one that runs; then the node stops reading this connection."""
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Upgrade(Protocol):
+    """An upgrade request that can be answered with a direct connection."""
+
+    def accept(self, receiver: Receiver, subprotocol: str | None) -> Connection:
+        """Answer 101 and hand the connection over."""
+
+
+class NoData(msgspec.Struct, forbid_unknown_fields=True):
+    """The data of a command that has none."""
+
+
+class _Handler(NamedTuple):
+    function: Callable[..., Any]
+    decoder: "msgspec.json.Decoder[Any]"
+    waits: bool
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def command(name: str) -> Callable[[F], F]:
+    """Make a method the handler of a command. Its argument's annotation says what the data must look like.
+
+    What it returns is the reply (anything msgspec encodes; None is `{}`). Raising `CommandError` refuses.
+    A plain `def` runs inside the read; an `async def` gets a task for as long as it runs.
+    """
+
+    def mark(function: F) -> F:
+        function.command_name = name  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def _handler(function: Callable[..., Any]) -> _Handler:
+    hints = get_type_hints(function)
+    hints.pop("return", None)
+    if len(hints) != 1:
+        raise TypeError(f"{function.__qualname__}: expected one annotated argument, the command's data")
+    return _Handler(function, msgspec.json.Decoder(*hints.values()), iscoroutinefunction(function))
+
+
+class RealtimeConsumer:
+    """One connection's consumer. Subclasses add `@command` methods, `connected` and `disconnected`."""
+
+    _handlers: ClassVar[dict[str, _Handler]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._handlers = {
+            function.command_name: _handler(function)
+            for owner in reversed(cls.__mro__)
+            for function in vars(owner).values()
+            if hasattr(function, "command_name")
+        }
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> Application:
+        """An ASGI application that makes one consumer per connection, for `URLRouter`."""
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await cls(**initkwargs)._open(scope, receive, send)
+
+        return application
+
+    connection: Connection
+    identity: Identity
+    node: Node
+    url_kwargs: dict[str, Any]
+
+    def __init__(self) -> None:
+        self._groups: set[str] | None = None
+        self._bucket: TokenBucket | None = None
+        self._waiting: deque[Command] | None = None
+        self._task: Task[None] | None = None
+        self._invalid_frames = 0
+        self._lost = False
+
+    # What features use and override ----------------------------------------------------------------------
+
+    async def connected(self) -> None:
+        """The connection is open and hello is sent. Commands wait until this returns."""
+
+    def disconnected(self, code: int) -> None:
+        """The connection is gone and its groups are left. Called exactly once, on every way out."""
+
+    def subscribe(self, group: str) -> "Future[None]":
+        """Get `group`'s events from here on. Done when other nodes' events arrive too, or the bus is down."""
+        if self._lost:  # a handler that went on after its connection had gone must leave nothing behind
+            raise asyncio.CancelledError
+        if self._groups is None:
+            self._groups = set()
+        if group not in self._groups:
+            self._groups.add(group)
+            metrics.subscriptions.inc()
+        return self.node.subscribe(group, self.connection)
+
+    def unsubscribe(self, group: str) -> None:
+        """Get no more of `group`'s events."""
+        if self._groups and group in self._groups:
+            self._groups.remove(group)
+            metrics.subscriptions.dec()
+            self.node.unsubscribe(group, self.connection)
+
+    def send(self, event: Event) -> None:
+        """Send `event` to this connection alone."""
+        self.connection.send(encode_event(event).payload)
+
+    def close(self, code: int) -> None:
+        """End this connection politely."""
+        self.connection.close(code)
+
+    @command("ping")
+    def ping(self, data: NoData) -> None:
+        """The client asks whether anybody is there: the reply is the answer."""
+
+    # Opening ---------------------------------------------------------------------------------------------
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.identity = scope["identity"]
+        self.url_kwargs = scope["url_route"]["kwargs"] if "url_route" in scope else {}
+        self.node = current_node()
+        offered = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in scope["subprotocols"] else None
+        upgrade: Upgrade | None = scope.get("extensions", {}).get(DIRECT_EXTENSION)
+        if upgrade is None:
+            await self._serve_mailbox(scope, receive, send, offered)
+            return
+        self.connection = upgrade.accept(self, offered)
+        metrics.connections_opened.labels("fast").inc()
+        self._greet(scope)
+        if type(self).connected is not RealtimeConsumer.connected:
+            self._task = asyncio.current_task()
+            await self._run_connected()
+
+    def _greet(self, scope: Scope) -> None:
+        self.node.hub.subscribe(EVERYONE, self.connection)
+        self.connection.send(
+            encode_frame(
+                {
+                    "event": "hello",
+                    "data": {
+                        "protocol": protocol.VERSION,
+                        "node": self.node.name,
+                        "connection": self.node.next_connection_id(),
+                        "bus_connected": self.node.broker.connected,
+                        "user": self.identity,
+                        "limits": _limits(),
+                    },
+                }
+            )
+        )
+        for callback in scope.get("on_accept", ()):
+            callback(self.connection)
+
+    async def _run_connected(self) -> None:
+        try:
+            await self.connected()
+        except Exception:
+            logger.exception("%s.connected failed", type(self).__name__)
+            self.connection.close(close_codes.CONSUMER_FAILED)
+        else:
+            self._task = None
+            self._run_waiting()
+
+    # Commands --------------------------------------------------------------------------------------------
+
+    def frame_received(self, text: bytes) -> None:
+        """One text message from the client: a command, or an error in answer."""
+        try:
+            received = protocol.decode_command(text)
+        except CommandError as error:
+            self._refuse(None, error)
+            self._invalid_frames += 1
+            if self._invalid_frames > protocol.INVALID_FRAMES_ALLOWED:
+                self.connection.close(close_codes.TOO_MANY_INVALID_FRAMES)
+            return
+        if self._bucket is None:
+            self._bucket = TokenBucket(settings.COMMANDS_PER_SECOND, settings.COMMANDS_BURST)
+        wait = self._bucket.take()
+        if wait:
+            self._refuse(received.id, CommandError("rate_limited", "too many commands", retry_after=wait))
+        elif self._task is None:
+            self._run(received)
+        else:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append(received)
+            if len(self._waiting) == COMMANDS_WAITING:
+                self.connection.pause_reading()
+
+    def _run(self, received: Command) -> None:
+        try:
+            handler = self._handlers.get(received.command)
+            if handler is None:
+                raise CommandError("unknown_command", f"no command {received.command!r}")
+            try:
+                data = handler.decoder.decode(received.data)
+            except msgspec.DecodeError as error:
+                raise CommandError("invalid_data", f"{received.command}: {error}") from error
+            if handler.waits:
+                self._task = asyncio.get_running_loop().create_task(
+                    self._run_waiting_handler(received.id, handler, data)
+                )
+                return
+            self._reply(received.id, handler.function(self, data))
+        except CommandError as error:
+            self._refuse(received.id, error)
+        except Exception:
+            self._failed(received.id, received.command)
+
+    async def _run_waiting_handler(self, command_id: int, handler: _Handler, data: Any) -> None:
+        try:
+            self._reply(command_id, await handler.function(self, data))
+        except CommandError as error:
+            self._refuse(command_id, error)
+        except Exception:
+            self._failed(command_id, handler.function.__qualname__)
+        finally:
+            self._task = None
+        self._run_waiting()
+
+    def _run_waiting(self) -> None:
+        """Go on with what arrived meanwhile, in order."""
+        while self._waiting and self._task is None and not self._lost:
+            self._run(self._waiting.popleft())
+            if len(self._waiting) == COMMANDS_WAITING - 1:
+                self.connection.resume_reading()
+
+    def _reply(self, command_id: int, data: Any) -> None:
+        metrics.commands.labels("ok").inc()
+        self.connection.send(protocol.encode_reply(command_id, data))
+
+    def _refuse(self, command_id: int | None, error: CommandError) -> None:
+        metrics.commands.labels(error.code).inc()
+        self.connection.send(protocol.encode_error(command_id, error))
+
+    def _failed(self, command_id: int, what: str) -> None:
+        logger.exception("%s failed", what)
+        self._refuse(command_id, CommandError("internal_error", protocol.ERROR_CODES["internal_error"]))
+
+    # Closing ---------------------------------------------------------------------------------------------
+
+    def connection_lost(self, code: int) -> None:
+        """The direct connection is gone."""
+        self._leave_everything(code)
+        metrics.connections_closed.labels(close_codes.label(code)).inc()
+
+    def _leave_everything(self, code: int) -> None:
+        """Leave nothing behind, whatever the way out was."""
+        self._lost = True
+        if self._task is not None:
+            self._task.cancel()
+        self.node.hub.unsubscribe(EVERYONE, self.connection)
+        for group in self._groups or ():
+            self.node.unsubscribe(group, self.connection)
+        metrics.subscriptions.dec(len(self._groups or ()))
+        try:
+            self.disconnected(code)
+        except Exception:
+            logger.exception("%s.disconnected failed", type(self).__name__)
+
+    # Any other ASGI server -------------------------------------------------------------------------------
+
+    async def _serve_mailbox(
+        self, scope: Scope, receive: Receive, send: Send, subprotocol: str | None
+    ) -> None:
+        await receive()  # websocket.connect
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        connection = self.connection = MailboxConnection(send, settings.UNSENT_LIMIT_BYTES)
+        counted = COUNTED_EXTENSION in scope.get("extensions", {})
+        if not counted:
+            metrics.connections_opened.labels("mailbox").inc()
+            metrics.connections.labels("mailbox").inc()
+        try:
+            self._greet(scope)
+            if type(self).connected is not RealtimeConsumer.connected:
+                self._task = asyncio.get_running_loop().create_task(self._run_connected())
+            await self._read_mailbox(connection, receive)
+        except asyncio.CancelledError:
+            if connection.close_code not in {close_codes.SLOW_CONSUMER, close_codes.ABNORMAL}:
+                raise
+        finally:
+            self._leave_everything(connection.close_code)
+            if not counted:
+                metrics.connections.labels("mailbox").dec()
+                metrics.connections_closed.labels(close_codes.label(connection.close_code)).inc()
+            await connection.stop()
+
+    async def _read_mailbox(self, connection: MailboxConnection, receive: Receive) -> None:
+        while True:
+            await connection.readable()
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                connection.close_code = message.get("code") or close_codes.ABNORMAL
+                return
+            text = message.get("text")
+            if text is None:
+                connection.close(close_codes.UNSUPPORTED_DATA)
+            elif len(text) > settings.FRAME_LIMIT_BYTES:
+                connection.close(close_codes.TOO_BIG)
+            else:
+                self.frame_received(text.encode())
+
+
+@cache
+def _limits() -> msgspec.Raw:
+    """What hello says a client may do: the same bytes for every connection."""
+    return msgspec.Raw(
+        encode_frame(
+            {
+                "frame_bytes": settings.FRAME_LIMIT_BYTES,
+                "commands_per_second": settings.COMMANDS_PER_SECOND,
+                "commands_burst": settings.COMMANDS_BURST,
+                "rooms": settings.ROOMS_PER_CONNECTION,
+                "ping_seconds": settings.PING_SECONDS,
+            }
+        )
+    )

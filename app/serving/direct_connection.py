@@ -1,0 +1,217 @@
+"""A WebSocket written to directly: no task, no queue of its own, no `send()` that waits.
+
+The transport's buffer is the one outgoing queue of the connection, so frames leave in the order of calls.
+What arrives is parsed by the websockets library in its open state, which is made when a first frame comes.
+"""
+
+import asyncio
+from typing import Final
+
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import SERVER
+from websockets.protocol import Protocol as FrameParser
+
+from app.observability import metrics
+from app.realtime import close_codes
+from app.realtime.connection import Batch, Receiver
+from app.realtime.event import Delivery, EncodedEvent, text_frame
+
+CLOSE_SECONDS: Final = 5.0
+"""How long a peer may take to answer a close frame, or to read what is still unsent; then it is cut off."""
+
+_PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
+
+
+class DirectConnection(asyncio.Protocol):
+    """One open connection: the hub's `Connection` and the transport's protocol in one object.
+
+    `unsent_limit` (bytes) is the transport's high-water mark. The transport tries to write before it says
+    that the mark is passed, so a burst that the kernel takes at once makes no connection slow.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closing",
+        "_code",
+        "_fragments",
+        "_frame_limit",
+        "_heard",
+        "_held",
+        "_open",
+        "_parser",
+        "_receiver",
+        "_registry",
+        "_timer",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        receiver: Receiver,
+        registry: set["DirectConnection"],
+        unsent_limit: int,
+        frame_limit: int,
+    ) -> None:
+        self.transport = transport
+        self._receiver = receiver
+        self._registry = registry
+        self._frame_limit = frame_limit
+        self._open = True  # neither closing nor over the budget: the one thing the hot path asks
+        self._closing = False
+        self._heard = True
+        self._code = close_codes.ABNORMAL
+        self._parser: FrameParser | None = None
+        self._fragments: list[bytes] | None = None
+        self._held: dict[str, EncodedEvent] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        transport.set_write_buffer_limits(high=unsent_limit)
+        registry.add(self)
+        metrics.connections.labels("fast").inc()
+
+    # What the hub and the consumer call ------------------------------------------------------------------
+
+    def deliver(self, batch: Batch) -> None:
+        if self._open:
+            self.transport.write(batch.joined)
+        elif not self._closing:
+            self._deliver_over_budget(batch)
+
+    def send(self, payload: bytes) -> None:
+        if self._open:
+            self.transport.write(text_frame(payload))
+        elif not self._closing:
+            self._evict()
+
+    def close(self, code: int, reason: str = "") -> None:
+        if self._closing:
+            return
+        self._begin_closing(code)
+        close = Close(code, reason or close_codes.REASONS.get(code, ""))
+        self.transport.write(Frame(Opcode.CLOSE, close.serialize()).serialize(mask=False))
+
+    def abort(self, code: int) -> None:
+        self._open = False
+        self._closing = True
+        self._code = code
+        self.transport.abort()
+
+    def pause_reading(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._closing:
+            self.transport.resume_reading()
+
+    # What the server calls -------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Ask for a sign of life. No sign since the last time: the connection is cut off."""
+        if self._closing:
+            return
+        if not self._heard:
+            self.abort(close_codes.PONG_TIMEOUT)
+            return
+        self._heard = False
+        self.transport.write(_PING)
+
+    def shutdown(self) -> None:
+        """The node leaves."""
+        self.close(close_codes.DRAIN)
+
+    # What the transport calls ----------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        self._open = False
+
+    def resume_writing(self) -> None:
+        if self._closing:
+            return
+        self._open = True
+        if self._held:
+            held, self._held = self._held, None
+            for event in held.values():
+                self.transport.write(event.frame)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = FrameParser(SERVER, max_size=self._frame_limit)
+        parser.receive_data(data)
+        for frame in parser.events_received():
+            assert isinstance(frame, Frame)
+            self._frame_received(frame)
+        answer = b"".join(parser.data_to_send())
+        if answer and not self._closing:
+            self.transport.write(answer)
+        if parser.close_rcvd is not None or parser.parser_exc is not None:
+            self._end(parser)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = False
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._registry.discard(self)
+        metrics.connections.labels("fast").dec()
+        self._receiver.connection_lost(self._code)
+
+    # Inside ----------------------------------------------------------------------------------------------
+
+    def _frame_received(self, frame: Frame) -> None:
+        if self._closing:
+            return
+        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
+            self._take(bytes(frame.data), frame.fin)
+        elif frame.opcode is Opcode.BINARY:
+            self.close(close_codes.UNSUPPORTED_DATA)
+
+    def _take(self, part: bytes, last: bool) -> None:
+        """Collect a message's fragments; the parser has already bounded their sum."""
+        if self._fragments is not None:
+            self._fragments.append(part)
+            if not last:
+                return
+            part = b"".join(self._fragments)
+            self._fragments = None
+        elif not last:
+            self._fragments = [part]
+            return
+        if not part.isascii():
+            try:
+                part.decode()
+            except UnicodeDecodeError:
+                self.close(close_codes.INVALID_TEXT)
+                return
+        self._receiver.frame_received(part)
+
+    def _begin_closing(self, code: int) -> None:
+        self._open = False
+        self._closing = True
+        self._code = code
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def _end(self, parser: FrameParser) -> None:
+        """The peer has closed, answered our close, or broken the protocol: nothing more will be said."""
+        if not self._closing:
+            close = parser.close_rcvd or parser.close_sent
+            self._begin_closing(close.code if close else close_codes.ABNORMAL)
+        self.transport.close()
+
+    def _deliver_over_budget(self, batch: Batch) -> None:
+        for event in batch.events:
+            if event.delivery is Delivery.DURABLE:
+                self._evict()
+                return
+            if event.delivery is Delivery.LATEST:
+                if self._held is None:
+                    self._held = {}
+                self._held[event.key] = event
+                metrics.slow_consumers.labels("coalesced").inc()
+            else:
+                metrics.slow_consumers.labels("dropped").inc()
+
+    def _evict(self) -> None:
+        metrics.slow_consumers.labels("closed").inc()
+        self.abort(close_codes.SLOW_CONSUMER)

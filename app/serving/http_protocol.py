@@ -1,0 +1,57 @@
+"""uvicorn's HTTP protocol with a second way out: upgrades under /realtime/ take the fast path.
+
+Everything else, stock WebSocket consumers included, goes the way uvicorn made for it.
+"""
+
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+from app.observability import metrics
+from app.realtime import close_codes
+from app.realtime.consumers import COUNTED_EXTENSION
+from app.serving.upgrade import Upgrade
+
+FAST_PATH: Final = b"/realtime/"
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One HTTP connection."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """Called by uvicorn when a request's headers are complete and ask for a WebSocket."""
+        if not self.url.startswith(FAST_PATH):
+            super().handle_websocket_upgrade()
+            return
+        self.connections.discard(self)
+        transport = self.transport
+        transport.set_protocol(Upgrade(self, transport))
+        # The parser and its protocol hold each other: let both go now and not at the next collection.
+        self.parser = None  # type: ignore[assignment]
+        self.flow = None  # type: ignore[assignment]
+
+
+class StockWebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's own WebSocket protocol, counted."""
+
+    def connection_made(self, transport: object) -> None:
+        """A stock upgrade begins."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        metrics.connections.labels("stock").inc()
+        metrics.connections_opened.labels("stock").inc()
+
+    def handle_connect(self, event: Request) -> None:
+        """The upgrade's request is parsed."""
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["extensions"][COUNTED_EXTENSION] = {}  # type: ignore[index]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        closed = self.conn.close_rcvd or self.conn.close_sent
+        super().connection_lost(exc)
+        metrics.connections.labels("stock").dec()
+        code = closed.code if closed else close_codes.ABNORMAL
+        metrics.connections_closed.labels(close_codes.label(code)).inc()

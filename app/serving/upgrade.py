@@ -1,0 +1,164 @@
+"""One upgrade request on the fast path: from the parsed HTTP request to a direct connection or a refusal.
+
+The application sees an ordinary ASGI scope. It either takes the direct connection that the scope's
+extension offers, or refuses; `websocket.accept` belongs to uvicorn's own path.
+"""
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from django.conf import settings
+from websockets.utils import accept_key
+
+from app.realtime.connection import Receiver
+from app.realtime.consumers import DIRECT_EXTENSION
+from app.serving.direct_connection import DirectConnection
+
+if TYPE_CHECKING:
+    from app.serving.http_protocol import HttpProtocol
+
+logger = logging.getLogger(__name__)
+
+_ACCEPT: Final = (
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+
+
+class Upgrade(asyncio.Protocol):
+    """The transport's protocol, and the application's `receive` and `send`, until the answer is written."""
+
+    def __init__(self, http: "HttpProtocol", transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._server_state = http.server_state
+        self._early: list[bytes] | None = None
+        self._answered = False
+        self._asked = False
+        self._connection: DirectConnection | None = None
+        self._gone: asyncio.Future[None] | None = None
+        self._status = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body = b""
+        fields = dict(http.headers)
+        self._key = fields.get(b"sec-websocket-key", b"").decode("latin-1")
+        self._task: asyncio.Task[None] | None = None
+        if fields.get(b"sec-websocket-version") != b"13":
+            self._answer(426, [(b"sec-websocket-version", b"13")], b"expected Sec-WebSocket-Version: 13\n")
+        elif len(self._key) != 24 or http.scope["method"] != "GET":
+            self._answer(400, [], b"expected a GET with a Sec-WebSocket-Key of 24 characters\n")
+        else:
+            self._start(http, fields)
+
+    def _start(self, http: "HttpProtocol", fields: dict[bytes, bytes]) -> None:
+        raw_path, _, query_string = http.url.partition(b"?")
+        path = raw_path.decode("latin-1")
+        offered = fields.get(b"sec-websocket-protocol", b"").decode("latin-1")
+        scope: dict[str, Any] = {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": "wss" if http.scheme == "https" else "ws",
+            "server": http.server,
+            "client": http.client,
+            "root_path": http.root_path,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query_string,
+            "headers": http.headers,
+            "subprotocols": [token.strip() for token in offered.split(",")] if offered else [],
+            "state": http.app_state.copy(),
+            "extensions": {"websocket.http.response": {}, DIRECT_EXTENSION: self},
+        }
+        self._task = http.loop.create_task(self._run(http.app, scope))
+        self._server_state.tasks.add(self._task)
+        self._task.add_done_callback(self._server_state.tasks.discard)
+
+    async def _run(self, application: Any, scope: dict[str, Any]) -> None:
+        try:
+            await application(scope, self.receive, self.send)
+        except Exception:
+            logger.exception("the application failed on %s", scope["path"])
+        finally:
+            if self._connection is None and not self._answered:
+                self._answer(500, [], b"internal server error\n")
+
+    # What the consumer calls -----------------------------------------------------------------------------
+
+    def accept(self, receiver: Receiver, subprotocol: str | None) -> DirectConnection:
+        """Answer 101; from here on the transport belongs to the connection that is returned."""
+        if self._answered:
+            raise ConnectionError("the client has gone, or the upgrade was answered before")
+        self._answered = True
+        chosen = f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else ""
+        self._transport.write(f"{_ACCEPT}{accept_key(self._key)}{chosen}\r\n\r\n".encode())
+        connection = self._connection = DirectConnection(
+            self._transport,
+            receiver,
+            self._server_state.connections,  # type: ignore[arg-type]  # uvicorn names its own protocols
+            settings.UNSENT_LIMIT_BYTES,
+            settings.FRAME_LIMIT_BYTES,
+        )
+        self._transport.set_protocol(connection)
+        if self._early:
+            # After the consumer's own first frames: it is still in the middle of opening.
+            asyncio.get_running_loop().call_soon(connection.data_received, b"".join(self._early))
+        return connection
+
+    async def receive(self) -> dict[str, Any]:
+        """ASGI receive: the upgrade itself, then its end."""
+        if not self._asked:
+            self._asked = True
+            return {"type": "websocket.connect"}
+        if self._gone is None:
+            self._gone = asyncio.get_running_loop().create_future()
+            if self._answered:
+                self._gone.set_result(None)
+        await self._gone
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """ASGI send: refusals only."""
+        kind = message["type"]
+        if kind == "websocket.close":
+            self._answer(403, [], b"")
+        elif kind == "websocket.http.response.start":
+            self._status, self._headers = message["status"], list(message.get("headers", ()))
+        elif kind == "websocket.http.response.body":
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                self._answer(self._status, self._headers, self._body)
+        else:
+            raise RuntimeError(
+                f"expected a refusal, or a consumer that takes the direct connection; got {kind!r}. "
+                "Stock consumers are mounted outside of /realtime/."
+            )
+
+    # What the transport calls ----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """A client that talks before it was let in: kept for the connection, within reason."""
+        self._early = [*(self._early or ()), data]
+        if sum(map(len, self._early)) > settings.FRAME_LIMIT_BYTES:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._answered = True
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+        if self._task is not None:
+            self._task.cancel()
+
+    def _answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        if self._answered:
+            return
+        self._answered = True
+        lines = [
+            b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()),
+            *(name + b": " + value for name, value in headers),
+            b"content-length: %d" % len(body),
+            b"connection: close",
+        ]
+        self._transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self._transport.close()

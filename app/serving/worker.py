@@ -1,0 +1,56 @@
+"""The gunicorn worker: uvicorn with our protocols, one process per node."""
+
+import logging
+import os
+import sys
+from typing import Any, ClassVar
+
+from django.conf import settings
+from gunicorn.arbiter import Arbiter
+from uvicorn_worker import UvicornWorker
+
+from app.serving.http_protocol import HttpProtocol, StockWebSocketProtocol
+from app.serving.internal_port import InternalPort
+from app.serving.server import NodeServer
+
+
+class CarillonWorker(UvicornWorker):  # type: ignore[misc]
+    """Runs one `NodeServer`. The class attribute is the one way to hand settings to uvicorn from here."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+        "loop": "uvloop",
+        "http": HttpProtocol,
+        "ws": StockWebSocketProtocol,
+        "lifespan": "on",
+        "ws_max_size": settings.FRAME_LIMIT_BYTES,
+        "ws_per_message_deflate": False,
+        "server_header": False,
+        "access_log": False,
+        "timeout_notify": 1,
+        # Past the moment at which the server cuts connections off: only application tasks are left then.
+        "timeout_graceful_shutdown": int(settings.SHUTDOWN_SECONDS) + 2,
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # uvicorn tells of every stock connection at INFO, query string and all: neither belongs in a log.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        self._server = NodeServer(config=self.config)
+        self._install_sigquit_handler()
+        internal_port = InternalPort(settings.INTERNAL_HOST, settings.INTERNAL_PORT)
+        internal_port.start()
+        try:
+            await self._server.serve(sockets=self.sockets)
+        finally:
+            internal_port.stop()
+        if not self._server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    async def callback_notify(self) -> None:
+        """Tell gunicorn that the loop turns; leave when gunicorn is gone: nobody else would end us."""
+        self.notify()
+        if os.getppid() != self.ppid:
+            self._server.should_exit = True

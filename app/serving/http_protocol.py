@@ -46,7 +46,7 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
         """The upgrade's request is parsed."""
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope["extensions"][COUNTED_EXTENSION] = {}  # type: ignore[index]
+            self.scope["extensions"][COUNTED_EXTENSION] = {}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""

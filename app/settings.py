@@ -6,6 +6,7 @@ has a default, and a wrong value ends the start with one line that names the var
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 from csp.constants import NONE, SELF
@@ -105,6 +106,10 @@ try:
     )
     CHANNEL_CAPACITY = env.int("CHANNEL_CAPACITY", 100, validate=_positive)
     CHANNEL_EXPIRY_SECONDS = env.int("CHANNEL_EXPIRY_SECONDS", 60, validate=_positive)
+    CHANNEL_ENCRYPTION_KEYS: list[str] = env.list("CHANNEL_ENCRYPTION_KEYS", [])
+    CHANNEL_MESSAGE_LIMIT_BYTES = env.int(
+        "CHANNEL_MESSAGE_LIMIT_BYTES", 2 * 2**20, validate=validate.Range(min=3 * 2**19)
+    )
 
     # --- The database ----------------------------------------------------------------------------------
     DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{DATA_FOLDER}/carillon.sqlite3")
@@ -124,6 +129,60 @@ REALTIME_BROKER = (
     if REDIS_SENTINELS or REDIS_ADDRESS
     else "app.realtime.memory_broker.MemoryBroker"
 )
+
+
+def _redis_host() -> dict[str, Any]:
+    """What redis-py needs to reach the primary, as channels-redis takes it; all of it explicit.
+
+    redis-py's own defaults break channels-redis: 5 s of socket timeout end its 5 s blocking pop, 100
+    connections fail the 101st simultaneous send, and Sentinel's connections inherit nothing.
+    """
+    connection: dict[str, Any] = {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "max_connections": 1_000}
+    if REDIS_TLS:
+        connection |= {"ssl": True, "ssl_ca_certs": REDIS_TLS_CA_FILE or None}
+
+    def login(username: str, password: str) -> dict[str, str | None]:
+        return {"username": username or None, "password": password or None}
+
+    data = connection | login(REDIS_USERNAME, REDIS_PASSWORD) | {"socket_timeout": 8.0}
+    if REDIS_SENTINELS:
+        sentinel = connection | login(REDIS_SENTINEL_USERNAME, REDIS_SENTINEL_PASSWORD)
+        return data | {
+            "master_name": REDIS_PRIMARY_NAME,
+            "sentinels": REDIS_SENTINELS,
+            "sentinel_kwargs": sentinel | {"socket_timeout": REDIS_CONNECT_SECONDS},
+        }
+    return data | {"address": f"redis{'s' if data.pop('ssl', False) else ''}://{REDIS_ADDRESS}"}
+
+
+_capacity = {"capacity": CHANNEL_CAPACITY, "expiry": CHANNEL_EXPIRY_SECONDS}
+_redis = (
+    {"hosts": [_redis_host()], "prefix": f"{REDIS_PREFIX}channels"}
+    if REDIS_SENTINELS or REDIS_ADDRESS
+    else {}
+)
+_layers: dict[str, dict[str, Any]] = {
+    "fanout": {
+        "BACKEND": "app.realtime.channel_layer.FanoutChannelLayer",
+        "CONFIG": _capacity
+        | {
+            "message_limit_bytes": CHANNEL_MESSAGE_LIMIT_BYTES,
+            "symmetric_encryption_keys": CHANNEL_ENCRYPTION_KEYS,
+        },
+    },
+    "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": _capacity},
+    "channels_redis": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": _capacity | _redis},
+    "channels_redis_pubsub": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": _redis},
+}
+if CHANNEL_LAYER.startswith("channels_redis") and not _redis:
+    sys.exit(
+        f'carillon: Environment variable "CHANNEL_LAYER" invalid: {CHANNEL_LAYER!r} needs REDIS_SENTINELS '
+        "or REDIS_ADDRESS"
+    )
+CHANNEL_LAYERS = {
+    "default": _layers[CHANNEL_LAYER],
+    "tasks": _layers["memory"],
+}
 
 INSTALLED_APPS = [
     "django.contrib.admin",

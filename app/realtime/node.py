@@ -6,7 +6,7 @@ Local connections are served first and whatever the bus does; the bus only carri
 import asyncio
 import secrets
 from asyncio import AbstractEventLoop, Future
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
@@ -24,6 +24,9 @@ from app.realtime.hub import Hub
 
 EVERYONE: Final = "node.everyone"
 """A group of this node alone, never on the bus: all its connections."""
+
+Listener = Callable[[bytes], None]
+"""Takes one payload at a time, in order. Must not block, must not raise."""
 
 
 class BusChanged(Event):
@@ -48,6 +51,7 @@ class Node:
         self.hub = Hub(asyncio.get_running_loop().call_soon)
         self._counter = 0
         self._connections = 0
+        self._listeners: dict[str, Listener] = {}
         broker.start(self._from_bus, self._bus_changed)
 
     async def stop(self) -> None:
@@ -61,11 +65,7 @@ class Node:
         """
         metrics.publishes.inc()
         self.hub.publish(group, event)
-        self._counter += 1
-        data = envelope.pack(
-            Envelope(self.incarnation, self._counter, event.delivery, event.key, event.payload)
-        )
-        return self.broker.publish(group, data)
+        return self._to_bus(group, event.delivery, event.key, event.payload)
 
     def next_connection_id(self) -> str:
         """A name for one connection, unique over all nodes: for logs and for people who ask."""
@@ -82,6 +82,34 @@ class Node:
         if self.hub.unsubscribe(group, subscriber):
             self.broker.unsubscribe(group)
 
+    def listen(self, group: str, listener: Listener) -> "Future[None]":
+        """Give every payload of `group` to `listener`: at once, and in order across all such groups.
+
+        For what is not a connection: nothing is framed, joined or put off to the end of the tick. A group
+        has one listener. Done like `subscribe`.
+        """
+        if self._listeners.setdefault(group, listener) != listener:
+            raise RuntimeError(f"somebody else listens to {group!r} on this node")
+        return self.broker.subscribe(group)
+
+    def end_listening(self, group: str) -> None:
+        """Forget the group's listener."""
+        if self._listeners.pop(group, None) is not None:
+            self.broker.unsubscribe(group)
+
+    def publish_bytes(self, group: str, payload: bytes) -> bool:
+        """Give `payload` to the listeners of `group` on every node. False as in `publish`."""
+        metrics.publishes.inc()
+        listener = self._listeners.get(group)
+        if listener is not None:
+            listener(payload)
+        return self._to_bus(group, Delivery.DROPPABLE, "", payload)
+
+    def _to_bus(self, group: str, delivery: Delivery, key: str, payload: bytes) -> bool:
+        self._counter += 1
+        data = envelope.pack(Envelope(self.incarnation, self._counter, delivery, key, payload))
+        return self.broker.publish(group, data)
+
     def _from_bus(self, messages: list[tuple[str, bytes]]) -> None:
         heard = echoes = unknown = 0
         for group, data in messages:
@@ -94,7 +122,11 @@ class Node:
                 echoes += 1
                 continue
             heard += 1
-            self.hub.publish(group, EncodedEvent(payload, delivery, key))
+            listener = self._listeners.get(group)
+            if listener is None:
+                self.hub.publish(group, EncodedEvent(payload, delivery, key))
+            else:
+                listener(payload)
         metrics.bus_received.labels("heard").inc(heard)
         metrics.bus_received.labels("echo").inc(echoes)
         metrics.bus_received.labels("unknown").inc(unknown)

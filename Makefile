@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup run kill-node start-node failover clean-data test check fmt lock
+.PHONY: help setup run kill-node start-node failover clean-data test test-browser test-failure check fmt lock
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,24 @@ setup: .venv/dev ## virtual environment with everything
 
 test: .venv/dev ## unit and integration tests, with real Redis and Sentinels
 	$(BIN)/python -m pytest tests/unit tests/integration
+
+test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
+	$(BIN)/python -m pytest tests/browser
+
+test-failure: .venv/dev ## killed nodes, Redis failovers, clients that stop reading
+	$(BIN)/python -m pytest tests/failure
+
+check: .venv/dev ## format, lint, types, import ladder, duplicated code, documentation
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy app deploy tests
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pylint --score=n app deploy tests
+	$(BIN)/python -m pytest -q tests/unit/test_docs.py tests/unit/test_repository.py
+
+fmt: .venv/dev ## format, and mend what the linter can
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format --quiet .
 
 lock: .venv/dev ## compile requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/app.txt

@@ -15,6 +15,9 @@ connections_closed = Counter("carillon_connections_closed_total", "WebSocket con
 connections_refused = Counter(
     "carillon_connections_refused_total", "WebSocket upgrades refused before accept", ["reason"]
 )
+verifications = Counter(
+    "carillon_verifications_total", "Accounts looked at again after a connect by ticket", ["outcome"]
+)
 commands = Counter("carillon_commands_total", "Commands answered", ["outcome"])
 subscriptions = Gauge("carillon_subscriptions", "Memberships of connections in groups, now")
 groups = Gauge("carillon_groups", "Groups with a subscriber on this node, now")

@@ -1,0 +1,34 @@
+"""One thread with one database connection, for what the event loop asks in batches.
+
+Never for work of unknown length: who waits here waits for everybody's batch.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from django.db import close_old_connections, connections
+
+Answer = TypeVar("Answer")
+
+# Starts its thread with the first call, so after any fork; one thread keeps one connection warm.
+_executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accounts-database")
+
+
+async def in_database_thread(work: Callable[[], Answer]) -> Answer:
+    """What `work` returns or raises. Old and broken connections are closed before it and after it."""
+    return await asyncio.get_running_loop().run_in_executor(_executor, _with_usable_connection, work)
+
+
+async def close_connections() -> None:
+    """Close the thread's database connection; the next call opens another."""
+    await asyncio.get_running_loop().run_in_executor(_executor, connections.close_all)
+
+
+def _with_usable_connection(work: Callable[[], Answer]) -> Answer:
+    close_old_connections()
+    try:
+        return work()
+    finally:
+        close_old_connections()

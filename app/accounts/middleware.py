@@ -1,0 +1,132 @@
+"""What a WebSocket passes before its consumer: may this page connect (`OriginCheck`), and who is it
+(`IdentityMiddleware`). Both fail closed, before accept; a ticket is checked without a wait of any kind.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from django.conf import settings
+from django.http import parse_cookie
+from django.http.request import split_domain_port, validate_host
+
+from app.accounts import tickets
+from app.accounts.session_lookup import LookupFailed, SessionLookup
+from app.accounts.tickets import Claim, TicketRefused
+from app.accounts.verification import Verification
+from app.observability import metrics
+from app.realtime.connection import Connection
+from app.realtime.identity import Identity
+from app.realtime.protocol import TICKET_PREFIX
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REFUSALS: Final = {
+    "origin": (403, "this page's origin may not connect: expected one of ALLOWED_ORIGINS"),
+    "ticket_expired": (401, "the ticket is too old: ask for a new one"),
+    "ticket_invalid": (401, "the ticket is not one of ours: ask for a new one"),
+    "no_identity": (401, "expected a ticket, or the cookie of a session with an account or a guest"),
+    "unavailable": (503, "who you are cannot be found out now: try again"),
+}
+"""Reason of a refusal (the label of `connections_refused`) to its HTTP status and what it says."""
+
+
+class OriginCheck:
+    """Lets a WebSocket through only from a page of ours, or from a program that brings a ticket."""
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _origin_allowed(scope):
+            await self.app(scope, receive, send)
+        else:
+            await _refuse("origin", scope, receive, send)
+
+
+class IdentityMiddleware:
+    """Sets `scope["identity"]` from the ticket, else from the session cookie; nobody comes in without.
+
+    Who comes by ticket is looked at once more after accept: `scope["on_accept"]` has what the consumer
+    calls with its connection.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+        self._sessions = SessionLookup()
+        self._verification = Verification()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ticket = _ticket(scope)
+        try:
+            if ticket is None:
+                identity = await self._identity_of_session(scope)
+            else:
+                identity = self._identity_of_ticket(ticket, scope)
+        except TicketRefused as refused:
+            await _refuse(refused.reason, scope, receive, send)
+        except LookupFailed:
+            await _refuse("unavailable", scope, receive, send)
+        else:
+            if identity is None:
+                await _refuse("no_identity", scope, receive, send)
+            else:
+                scope["identity"] = identity
+                await self.app(scope, receive, send)
+
+    def _identity_of_ticket(self, ticket: str, scope: Scope) -> Identity:
+        claim = tickets.verify(ticket)
+        if not claim.identity.guest:
+            scope.setdefault("on_accept", []).append(partial(self._verify_later, claim))
+        return claim.identity
+
+    def _verify_later(self, claim: Claim, connection: Connection) -> None:
+        self._verification.verify_later(claim, connection)
+
+    async def _identity_of_session(self, scope: Scope) -> Identity | None:
+        cookies = _header(scope, b"cookie")
+        session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
+        return await self._sessions.identity_of(session_key) if session_key else None
+
+
+def _ticket(scope: Scope) -> str | None:
+    for subprotocol in scope.get("subprotocols", ()):
+        if subprotocol.startswith(TICKET_PREFIX):
+            return str(subprotocol[len(TICKET_PREFIX) :])
+    return None
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    """The header's value, empty when there is none. Several are joined, and equal nothing allowed."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[0] if len(values) == 1 else b"; ".join(values)
+
+
+def _origin_allowed(scope: Scope) -> bool:
+    origin = _header(scope, b"origin").decode("latin-1").lower()
+    if not origin:
+        # No browser leaves it out, so nobody's cookies are at risk; the ticket itself is checked further in.
+        return _ticket(scope) is not None
+    if settings.ALLOWED_ORIGINS:
+        return origin in settings.ALLOWED_ORIGINS
+    host = _header(scope, b"host").decode("latin-1").lower()
+    if origin not in (f"http://{host}", f"https://{host}"):
+        return False
+    # "*" names no host: where every host is allowed, the Host of a rebound name would be, too.
+    hosts = [pattern for pattern in settings.ALLOWED_HOSTS if pattern != "*"]
+    return validate_host(split_domain_port(host)[0], hosts)
+
+
+async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+    metrics.connections_refused.labels(reason).inc()
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+        return
+    status, text = REFUSALS[reason]
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": f"{reason}: {text}\n".encode()})

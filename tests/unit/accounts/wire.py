@@ -1,0 +1,63 @@
+"""A WebSocket as an ASGI server shows it to an application, without the server."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from app.accounts.middleware import Application, Receive, Scope, Send
+
+
+class Arrived:
+    """The application behind the middleware: accepts, and keeps the scope it was given."""
+
+    def __init__(self) -> None:
+        self.scope: Scope | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        await receive()
+        await send({"type": "websocket.accept"})
+
+
+def websocket(
+    origin: str | None = None,
+    host: str = "testserver",
+    ticket: str | None = None,
+    cookie: str = "",
+    denial: bool = True,
+) -> Scope:
+    headers = [(b"host", host.encode())]
+    if origin is not None:
+        headers.append((b"origin", origin.encode()))
+    if cookie:
+        headers.append((b"cookie", cookie.encode()))
+    return {
+        "type": "websocket",
+        "path": "/realtime/",
+        "headers": headers,
+        "subprotocols": ["carillon.v1"] + ([f"carillon.ticket.{ticket}"] if ticket is not None else []),
+        "extensions": {"websocket.http.response": {}} if denial else {},
+    }
+
+
+async def outcome(app: Application, scope: Scope) -> list[Any]:
+    """What `app` sends for one upgrade: the status of a refusal, or the types of its messages."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return list(_summary(sent))
+
+
+def _summary(sent: Iterable[Any]) -> Iterable[Any]:
+    for message in sent:
+        if message["type"] == "websocket.http.response.start":
+            yield message["status"]
+        elif message["type"] == "websocket.http.response.body":
+            yield message["body"].decode().partition(":")[0]
+        else:
+            yield message["type"]

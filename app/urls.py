@@ -1,0 +1,9 @@
+"""Every HTTP door."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("accounts/", include("app.accounts.urls")),
+    path("admin/", admin.site.urls),
+]

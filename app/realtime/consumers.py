@@ -45,8 +45,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Upgrade(Protocol):
     """An upgrade request that can be answered with a direct connection."""
 
-    def accept(self, receiver: Receiver, subprotocol: str | None) -> Connection:
-        """Answer 101 and hand the connection over."""
+    def accept(self, receiver: Receiver, subprotocol: str | None, hello: bytes) -> Connection:
+        """Answer 101, with the first frame in the same write, and hand the connection over."""
 
 
 class NoData(msgspec.Struct, forbid_unknown_fields=True):
@@ -169,30 +169,29 @@ class RealtimeConsumer:
         if upgrade is None:
             await self._serve_mailbox(scope, receive, send, offered)
             return
-        self.connection = upgrade.accept(self, offered)
-        metrics.connections_opened.labels("fast").inc()
-        self._greet(scope)
+        self.connection = upgrade.accept(self, offered, self._hello())
+        self._opened(scope)
         if type(self).connected is not RealtimeConsumer.connected:
             self._task = asyncio.current_task()
             await self._run_connected()
 
-    def _greet(self, scope: Scope) -> None:
-        self.node.hub.subscribe(EVERYONE, self.connection)
-        self.connection.send(
-            encode_frame(
-                {
-                    "event": "hello",
-                    "data": {
-                        "protocol": protocol.VERSION,
-                        "node": self.node.name,
-                        "connection": self.node.next_connection_id(),
-                        "bus_connected": self.node.broker.connected,
-                        "user": self.identity,
-                        "limits": _limits(),
-                    },
-                }
-            )
+    def _hello(self) -> bytes:
+        return encode_frame(
+            {
+                "event": "hello",
+                "data": {
+                    "protocol": protocol.VERSION,
+                    "node": self.node.name,
+                    "connection": self.node.next_connection_id(),
+                    "bus_connected": self.node.broker.connected,
+                    "user": self.identity,
+                    "limits": _limits(),
+                },
+            }
         )
+
+    def _opened(self, scope: Scope) -> None:
+        self.node.hub.subscribe(EVERYONE, self.connection)
         for callback in scope.get("on_accept", ()):
             callback(self.connection)
 
@@ -316,7 +315,8 @@ class RealtimeConsumer:
             metrics.connections_opened.labels("mailbox").inc()
             metrics.connections.labels("mailbox").inc()
         try:
-            self._greet(scope)
+            connection.send(self._hello())
+            self._opened(scope)
             if type(self).connected is not RealtimeConsumer.connected:
                 self._task = asyncio.get_running_loop().create_task(self._run_connected())
             await self._read_mailbox(connection, receive)

@@ -19,6 +19,8 @@ from app.realtime.event import Delivery, EncodedEvent, text_frame
 CLOSE_SECONDS: Final = 5.0
 """How long a peer may take to answer a close frame, or to read what is still unsent; then it is cut off."""
 
+_connections: Final = metrics.connections.labels("fast")
+_opened: Final = metrics.connections_opened.labels("fast")
 _PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 
 
@@ -67,7 +69,8 @@ class DirectConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         transport.set_write_buffer_limits(high=unsent_limit)
         registry.add(self)
-        metrics.connections.labels("fast").inc()
+        _connections.inc()
+        _opened.inc()
 
     # What the hub and the consumer call ------------------------------------------------------------------
 
@@ -154,7 +157,7 @@ class DirectConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._registry.discard(self)
-        metrics.connections.labels("fast").dec()
+        _connections.dec()
         self._receiver.connection_lost(self._code)
 
     # Inside ----------------------------------------------------------------------------------------------

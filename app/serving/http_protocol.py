@@ -3,8 +3,10 @@
 Everything else, stock WebSocket consumers included, goes the way uvicorn made for it.
 """
 
+import asyncio
 from typing import Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
@@ -19,6 +21,15 @@ FAST_PATH: Final = b"/realtime/"
 
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As uvicorn's, less five system calls: it makes a socket object to ask for the addresses."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = transport.get_extra_info("sockname")
+        self.client = transport.get_extra_info("peername")
+        self.scheme = "http"  # TLS ends at the ingress
 
     def handle_websocket_upgrade(self) -> None:
         """Called by uvicorn when a request's headers are complete and ask for a WebSocket."""

@@ -15,6 +15,7 @@ from websockets.utils import accept_key
 
 from app.realtime.connection import Receiver
 from app.realtime.consumers import DIRECT_EXTENSION
+from app.realtime.event import text_frame
 from app.serving.direct_connection import DirectConnection
 
 if TYPE_CHECKING:
@@ -86,13 +87,14 @@ class Upgrade(asyncio.Protocol):
 
     # What the consumer calls -----------------------------------------------------------------------------
 
-    def accept(self, receiver: Receiver, subprotocol: str | None) -> DirectConnection:
-        """Answer 101; from here on the transport belongs to the connection that is returned."""
+    def accept(self, receiver: Receiver, subprotocol: str | None, hello: bytes) -> DirectConnection:
+        """Answer 101 and `hello` in one write; the transport now belongs to the connection returned."""
         if self._answered:
             raise ConnectionError("the client has gone, or the upgrade was answered before")
         self._answered = True
         chosen = f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else ""
-        self._transport.write(f"{_ACCEPT}{accept_key(self._key)}{chosen}\r\n\r\n".encode())
+        answer = f"{_ACCEPT}{accept_key(self._key)}{chosen}\r\n\r\n"
+        self._transport.write(answer.encode() + text_frame(hello))
         connection = self._connection = DirectConnection(
             self._transport,
             receiver,

@@ -40,7 +40,11 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
         self.config.app = self.wsgi
         self._server = NodeServer(config=self.config)
         self._install_sigquit_handler()
-        internal_port = InternalPort(settings.INTERNAL_HOST, settings.INTERNAL_PORT)
+        try:
+            internal_port = InternalPort(settings.INTERNAL_HOST, settings.INTERNAL_PORT)
+        except OSError as error:
+            self.log.error("INTERNAL_PORT %d cannot be used: %s", settings.INTERNAL_PORT, error.strerror)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
         internal_port.start()
         try:
             await self._server.serve(sockets=self.sockets)

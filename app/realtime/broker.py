@@ -13,7 +13,7 @@ Deliver = Callable[[list[tuple[str, bytes]]], None]
 
 
 StateChanged = Callable[[bool], None]
-"""Told when `connected` changes."""
+"""Told when `connected` changes, but for the change that `stop` makes."""
 
 
 class BusUnavailable(ConnectionError):
@@ -47,6 +47,7 @@ class Broker(ABC):
     def subscribe(self, group: str) -> "Future[None]":
         """Ask for `group`. Done when the bus confirmed it or is known to be down; never fails.
 
+        The future is the caller's own: cancelling it neither leaves the group nor disturbs another caller.
         Survives reconnects until `unsubscribe`. Asking again for a subscribed group is a no-op.
         """
 
@@ -56,7 +57,8 @@ class Broker(ABC):
 
     @abstractmethod
     async def flush(self, timeout: float) -> None:
-        """Wait until the bus has answered everything published so far.
+        """Wait until the bus has answered for everything that was published and is still open.
 
-        Raises `BusUnavailable` if anything was dropped, or if `timeout` seconds did not suffice.
+        Raises `BusUnavailable` if any of it is lost meanwhile, or if `timeout` seconds did not suffice.
+        What `publish` refused is not in it.
         """

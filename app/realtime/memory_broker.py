@@ -14,6 +14,7 @@ class MemoryBroker(Broker):
     """Hands every publish to the process' other memory brokers at the end of the tick, like a bus would."""
 
     _brokers: ClassVar[list["MemoryBroker"]] = []
+    """Those that are started, of all loops and threads."""
 
     def __init__(self) -> None:
         self._groups: set[str] = set()
@@ -37,7 +38,9 @@ class MemoryBroker(Broker):
 
     def publish(self, group: str, data: bytes) -> bool:
         for broker in self._brokers:
-            if group in broker._groups:
+            if broker._loop is self._loop:
+                broker._take(group, data)
+            else:
                 broker._loop.call_soon_threadsafe(broker._take, group, data)
         return True
 
@@ -55,6 +58,8 @@ class MemoryBroker(Broker):
 
     def _take(self, group: str, data: bytes) -> None:
         """What one tick brings is delivered together, as one read from a socket would be."""
+        if group not in self._groups:
+            return
         if not self._inbox:
             self._loop.call_soon(self._hand_over)
         self._inbox.append((group, data))

@@ -1,5 +1,6 @@
 """The door for whoever has an event to publish. Encodes once; everything after is bytes."""
 
+from app.realtime.broker import BusUnavailable
 from app.realtime.event import Event, encode_event
 from app.realtime.node import current_node, passing_node
 
@@ -19,5 +20,6 @@ async def publish_confirmed(group: str, event: Event, timeout: float = 5.0) -> N
     `timeout` seconds.
     """
     async with passing_node() as node:
-        node.publish(group, encode_event(event))
+        if not node.publish(group, encode_event(event)):
+            raise BusUnavailable("too much waits to be published already")
         await node.broker.flush(timeout)

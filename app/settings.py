@@ -106,6 +106,7 @@ try:
     )
     CHANNEL_CAPACITY = env.int("CHANNEL_CAPACITY", 100, validate=_positive)
     CHANNEL_EXPIRY_SECONDS = env.int("CHANNEL_EXPIRY_SECONDS", 60, validate=_positive)
+    TASK_CAPACITY = env.int("TASK_CAPACITY", 10_000, validate=_positive)
     CHANNEL_ENCRYPTION_KEYS: list[str] = env.list("CHANNEL_ENCRYPTION_KEYS", [])
     CHANNEL_MESSAGE_LIMIT_BYTES = env.int(
         "CHANNEL_MESSAGE_LIMIT_BYTES", 2 * 2**20, validate=validate.Range(min=3 * 2**19)
@@ -131,58 +132,74 @@ REALTIME_BROKER = (
 )
 
 
-def _redis_host() -> dict[str, Any]:
+def _redis_host(max_connections: int) -> dict[str, Any]:
     """What redis-py needs to reach the primary, as channels-redis takes it; all of it explicit.
 
-    redis-py's own defaults break channels-redis: 5 s of socket timeout end its 5 s blocking pop, 100
-    connections fail the 101st simultaneous send, and Sentinel's connections inherit nothing.
+    redis-py's own defaults break channels-redis: 5 s of socket timeout end its blocking pop of 5 s, the
+    101st connection is refused, and connections to Sentinel inherit neither password nor timeout.
     """
-    connection: dict[str, Any] = {"socket_connect_timeout": REDIS_CONNECT_SECONDS, "max_connections": 1_000}
+    connection: dict[str, Any] = {"socket_connect_timeout": REDIS_CONNECT_SECONDS}
     if REDIS_TLS:
         connection |= {"ssl": True, "ssl_ca_certs": REDIS_TLS_CA_FILE or None}
+    data = connection | {
+        "username": REDIS_USERNAME or None,
+        "password": REDIS_PASSWORD or None,
+        "socket_timeout": 8.0,
+        "max_connections": max_connections,
+    }
+    if not REDIS_SENTINELS:
+        scheme = "rediss" if data.pop("ssl", False) else "redis"
+        return data | {"address": f"{scheme}://{REDIS_ADDRESS}"}
+    sentinel = connection | {
+        "username": REDIS_SENTINEL_USERNAME or None,
+        "password": REDIS_SENTINEL_PASSWORD or None,
+        "socket_timeout": REDIS_CONNECT_SECONDS,
+        "max_connections": max_connections,
+    }
+    return data | {
+        "master_name": REDIS_PRIMARY_NAME,
+        "sentinels": REDIS_SENTINELS,
+        "sentinel_kwargs": sentinel,
+    }
 
-    def login(username: str, password: str) -> dict[str, str | None]:
-        return {"username": username or None, "password": password or None}
 
-    data = connection | login(REDIS_USERNAME, REDIS_PASSWORD) | {"socket_timeout": 8.0}
-    if REDIS_SENTINELS:
-        sentinel = connection | login(REDIS_SENTINEL_USERNAME, REDIS_SENTINEL_PASSWORD)
-        return data | {
-            "master_name": REDIS_PRIMARY_NAME,
-            "sentinels": REDIS_SENTINELS,
-            "sentinel_kwargs": sentinel | {"socket_timeout": REDIS_CONNECT_SECONDS},
+def _channel_layers() -> dict[str, dict[str, Any]]:
+    """`default` is what CHANNEL_LAYER says; `tasks` has the fan-out layer's normal channels."""
+    memory = {"capacity": CHANNEL_CAPACITY, "expiry": CHANNEL_EXPIRY_SECONDS}
+    keys = {"symmetric_encryption_keys": CHANNEL_ENCRYPTION_KEYS}
+    limit = {"message_limit_bytes": CHANNEL_MESSAGE_LIMIT_BYTES}
+    waiting = memory | {"capacity": TASK_CAPACITY}
+    redis: dict[str, Any] = {}
+    tasks: dict[str, Any] = {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": waiting}
+    if REDIS_SENTINELS or REDIS_ADDRESS:
+        # The comparison opens a connection for each simultaneous send; the task queue makes 100 suffice.
+        redis = keys | {"prefix": f"{REDIS_PREFIX}channels:", "hosts": [_redis_host(max_connections=2_000)]}
+        tasks = {
+            "BACKEND": "app.realtime.task_queue.TaskQueue",
+            "CONFIG": waiting
+            | keys
+            | limit
+            | {"prefix": f"{REDIS_PREFIX}tasks:", "hosts": [_redis_host(max_connections=100)]},
         }
-    return data | {"address": f"redis{'s' if data.pop('ssl', False) else ''}://{REDIS_ADDRESS}"}
+    elif CHANNEL_LAYER.startswith("channels_redis"):
+        raise EnvError(
+            f'Environment variable "CHANNEL_LAYER" invalid: {CHANNEL_LAYER!r} needs REDIS_SENTINELS '
+            "or REDIS_ADDRESS"
+        )
+    kinds = {
+        "fanout": ("app.realtime.channel_layer.FanoutChannelLayer", memory | keys | limit),
+        "memory": ("channels.layers.InMemoryChannelLayer", memory),
+        "channels_redis": ("channels_redis.core.RedisChannelLayer", memory | redis),
+        "channels_redis_pubsub": ("channels_redis.pubsub.RedisPubSubChannelLayer", redis),
+    }
+    backend, config = kinds[CHANNEL_LAYER]
+    return {"default": {"BACKEND": backend, "CONFIG": config}, "tasks": tasks}
 
 
-_capacity = {"capacity": CHANNEL_CAPACITY, "expiry": CHANNEL_EXPIRY_SECONDS}
-_redis = (
-    {"hosts": [_redis_host()], "prefix": f"{REDIS_PREFIX}channels"}
-    if REDIS_SENTINELS or REDIS_ADDRESS
-    else {}
-)
-_layers: dict[str, dict[str, Any]] = {
-    "fanout": {
-        "BACKEND": "app.realtime.channel_layer.FanoutChannelLayer",
-        "CONFIG": _capacity
-        | {
-            "message_limit_bytes": CHANNEL_MESSAGE_LIMIT_BYTES,
-            "symmetric_encryption_keys": CHANNEL_ENCRYPTION_KEYS,
-        },
-    },
-    "memory": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": _capacity},
-    "channels_redis": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": _capacity | _redis},
-    "channels_redis_pubsub": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": _redis},
-}
-if CHANNEL_LAYER.startswith("channels_redis") and not _redis:
-    sys.exit(
-        f'carillon: Environment variable "CHANNEL_LAYER" invalid: {CHANNEL_LAYER!r} needs REDIS_SENTINELS '
-        "or REDIS_ADDRESS"
-    )
-CHANNEL_LAYERS = {
-    "default": _layers[CHANNEL_LAYER],
-    "tasks": _layers["memory"],
-}
+try:
+    CHANNEL_LAYERS = _channel_layers()
+except EnvError as error:
+    sys.exit(f"carillon: {error}")
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import close_old_connections
 
 Answer = TypeVar("Answer")
 
@@ -19,11 +19,6 @@ _executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="account
 async def in_database_thread(work: Callable[[], Answer]) -> Answer:
     """What `work` returns or raises. Old and broken connections are closed before it and after it."""
     return await asyncio.get_running_loop().run_in_executor(_executor, _with_usable_connection, work)
-
-
-async def close_connections() -> None:
-    """Close the thread's database connection; the next call opens another."""
-    await asyncio.get_running_loop().run_in_executor(_executor, connections.close_all)
 
 
 def _with_usable_connection(work: Callable[[], Answer]) -> Answer:

@@ -1,0 +1,111 @@
+import asyncio
+import threading
+from collections.abc import Iterable
+
+import pytest
+from django.db import OperationalError
+
+from app.accounts import session_lookup
+from app.accounts.middleware import IdentityMiddleware
+from app.accounts.session_lookup import LookupFailed, SessionLookup
+from app.realtime.identity import Identity
+from tests.unit.accounts.conftest import MakeSession, MakeUser, wait_until
+from tests.unit.accounts.wire import Arrived, outcome, websocket
+
+
+class Database:
+    """Answers look-ups for every key but `nobody`, one after the other, as `open` lets them through."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches: list[set[str]] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.error: Exception | None = None
+        monkeypatch.setattr(session_lookup, "in_database_thread", asyncio.to_thread)
+        monkeypatch.setattr(session_lookup, "identities_of_sessions", self.identities_of_sessions)
+
+    def identities_of_sessions(self, session_keys: Iterable[str]) -> dict[str, Identity]:
+        self.batches.append(set(session_keys))
+        assert self.open.wait(10)
+        if self.error is not None:
+            raise self.error
+        return {key: identity(key) for key in self.batches[-1] if key != "nobody"}
+
+
+def identity(key: str) -> Identity:
+    return Identity(f"u{key}", key)
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Database:
+    return Database(monkeypatch)
+
+
+@pytest.mark.usefixtures("database_thread")
+async def test_a_page_comes_in_with_its_session_cookie(
+    make_user: MakeUser, make_session: MakeSession
+) -> None:
+    user = await asyncio.to_thread(make_user, "Ada")
+    key = await asyncio.to_thread(make_session, user)
+    inner = Arrived()
+    app = IdentityMiddleware(inner)
+    cookie = f"theme=dark; sessionid={key}; csrftoken=x"
+    assert await outcome(app, websocket(cookie=cookie)) == ["websocket.accept"]
+    assert inner.scope is not None and inner.scope["identity"] == Identity(f"u{user.pk}", "Ada")
+    assert await outcome(app, websocket(cookie=f"sessionid={key}x")) == [401, "no_identity"]
+
+
+async def test_what_arrives_during_one_look_up_is_answered_by_the_next_together(database: Database) -> None:
+    lookup = SessionLookup()
+    database.open.clear()
+    first = asyncio.create_task(lookup.identity_of("1"))
+    await wait_until(lambda: database.batches)
+    others = [asyncio.create_task(lookup.identity_of(key)) for key in ("2", "3", "2", "nobody")]
+    await asyncio.sleep(0)
+    database.open.set()
+    assert await first == identity("1")
+    assert await asyncio.gather(*others) == [identity("2"), identity("3"), identity("2"), None]
+    assert database.batches == [{"1"}, {"2", "3", "nobody"}]
+
+
+async def test_a_waiter_that_leaves_harms_nobody_else(database: Database) -> None:
+    lookup = SessionLookup()
+    database.open.clear()
+    asked = [asyncio.create_task(lookup.identity_of("1")) for _ in range(2)]
+    await wait_until(lambda: database.batches)
+    waiting = [asyncio.create_task(lookup.identity_of("2")) for _ in range(2)]
+    await asyncio.sleep(0)
+    asked[0].cancel()
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    database.open.set()
+    assert await asked[1] == identity("1")
+    assert await waiting[1] == identity("2")
+
+
+async def test_a_database_that_fails_refuses_for_now_and_only_for_now(database: Database) -> None:
+    app = IdentityMiddleware(Arrived())
+    database.error = OperationalError("the database is starting up")
+    together = await asyncio.gather(*(outcome(app, websocket(cookie="sessionid=1")) for _ in range(3)))
+    assert together == [[503, "unavailable"]] * 3
+    database.error = None
+    assert await outcome(app, websocket(cookie="sessionid=1")) == ["websocket.accept"]
+
+
+async def test_a_fault_of_our_own_does_not_leave_anybody_waiting(database: Database) -> None:
+    lookup = SessionLookup()
+    database.error = ZeroDivisionError()
+    with pytest.raises(LookupFailed):
+        await lookup.identity_of("1")
+    database.error = None
+    assert await lookup.identity_of("1") == identity("1")
+
+
+async def test_a_database_that_never_answers_is_not_waited_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_lookup, "LOOKUP_SECONDS", 0.01)
+    database.open.clear()
+    with pytest.raises(LookupFailed):
+        await SessionLookup().identity_of("1")
+    database.open.set()

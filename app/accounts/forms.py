@@ -48,7 +48,6 @@ class GuestForm(forms.Form):
 
     name = forms.CharField(
         max_length=NAME_LIMIT,
-        strip=False,
         widget=forms.TextInput(attrs={"autocomplete": "nickname", "autofocus": True}),
     )
 

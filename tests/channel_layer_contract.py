@@ -453,7 +453,7 @@ class ChannelLayerContract:
             return channel
 
         channel = await asyncio.create_task(consumer())
-        await _until(lambda: len(layer.local(current_node())) == 0)
+        await until(lambda: len(layer.local(current_node())) == 0)
         before = drops("gone")
         await layer.send(channel, say(1))
         assert drops("gone") == before + 1
@@ -472,13 +472,13 @@ class ChannelLayerContract:
                 await layer.receive(channel)
 
         consumers = [asyncio.create_task(consumer(n)) for n in range(1_000)]
-        await within(_until(lambda: sum(task.done() for task in consumers) == 500))
-        await within(_until(lambda: local.members("everyone") == 500))
+        await within(until(lambda: sum(task.done() for task in consumers) == 500))
+        await within(until(lambda: local.members("everyone") == 500))
         assert local.members("room-0") == 20
         for task in consumers:
             task.cancel()
         await asyncio.gather(*consumers, return_exceptions=True)
-        await within(_until(lambda: len(local) == 0))
+        await within(until(lambda: len(local) == 0))
         assert local.groups() == []
         assert await self.subscriptions() == 1, "the inbox is all that a node without channels listens to"
 
@@ -496,6 +496,6 @@ async def _as_a_node(coroutine: Coroutine[Any, Any, Result]) -> Result:
     return await coroutine
 
 
-async def _until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110  # what is waited for has no event
         await asyncio.sleep(0.01)

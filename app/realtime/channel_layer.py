@@ -94,13 +94,16 @@ class FanoutChannelLayer(BaseChannelLayer):  # type: ignore[misc]
     # --- Channels ---------------------------------------------------------------------------------------
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        """A new channel of this process. It is released when the task that asked for it ends."""
+        """A new channel of this process, released when the task that asked for it ends.
+
+        `asyncio.wait_for` and `create_task` make a task of their own: ask for channels without them.
+        """
         node = current_node()
         name = f"{prefix}.{node.incarnation.hex()}!{secrets.token_hex(8)}"
         self.require_valid_channel_name(name)
         self._open(node, name)
         # Other nodes may write to the channel as soon as its name is out.
-        await _settled(node.broker.subscribe(self._inbox(node.incarnation.hex())))
+        await node.broker.subscribe(self._inbox(node.incarnation.hex()))
         return name
 
     async def send(self, channel: str, message: Message) -> None:
@@ -148,9 +151,9 @@ class FanoutChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         if node is None or owner != node.incarnation.hex():
             await self._publish(self._inbox(owner), _letter_encoder.encode(_GroupAdd(channel, group)))
             return
-        done = self._join(node, group, channel)
-        if done is not None:
-            await _settled(done)
+        confirmed = self._join(node, group, channel)
+        if confirmed is not None:
+            await confirmed
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Take `channel` out of `group`, if it is in it."""
@@ -280,9 +283,3 @@ def _owner(channel: str) -> str | None:
 def _require_dict(message: Message) -> None:
     if not isinstance(message, dict):
         raise TypeError(f"a message is a dict, got {type(message).__name__}")
-
-
-async def _settled(done: "Future[None]") -> None:
-    # Shielded: the future is the subscription's; one consumer's cancellation must not end the others' wait.
-    if not done.done():
-        await asyncio.shield(done)

@@ -1,0 +1,92 @@
+"""The fan-out layer over a real Redis with Sentinels, and with none at all."""
+
+import asyncio
+import gc
+
+import pytest
+from asgiref.sync import async_to_sync
+from pytest_django import Settings
+
+from app.realtime.broker import BusUnavailable
+from app.realtime.channel_layer import FanoutChannelLayer
+from app.realtime.node import current_node, stop_node
+from deploy.local.redis_servers import RedisServers
+from tests.channel_layer_contract import ChannelLayerContract, say, until, within
+
+
+@pytest.fixture
+def on_redis(redis_servers: RedisServers, settings: Settings) -> RedisServers:
+    settings.REDIS_SENTINELS = redis_servers.sentinel_addresses
+    settings.REALTIME_BROKER = "app.realtime.redis_broker.RedisBroker"
+    return redis_servers
+
+
+@pytest.fixture
+def without_redis(settings: Settings) -> None:
+    settings.REDIS_SENTINELS = [("127.0.0.1", 1)]
+    settings.REDIS_CONNECT_SECONDS = 0.2
+    settings.REALTIME_BROKER = "app.realtime.redis_broker.RedisBroker"
+
+
+def clients(servers: RedisServers) -> int:
+    _, port = servers.primary_address()
+    listed = str(servers.ask(port, "CLIENT", "LIST"))
+    return listed.count("name=carillon-")
+
+
+class TestOnRedis(ChannelLayerContract):
+    @pytest.fixture(autouse=True)
+    def _keep_servers(self, on_redis: RedisServers) -> None:
+        self._servers = on_redis
+
+    async def subscriptions(self) -> int:
+        # Redis has answered a later command of the same connection: it has seen every UNSUBSCRIBE.
+        node = current_node()
+        node.publish_bytes("nobody", b"")
+        await node.broker.flush(10)
+        _, port = self._servers.primary_address()
+        channels = self._servers.ask(port, "PUBSUB", "CHANNELS", "carillon:*")
+        assert isinstance(channels, list)
+        return len(channels)
+
+    async def test_a_thousand_members_are_one_subscription(self, layer: FanoutChannelLayer) -> None:
+        for _ in range(1_000):
+            await layer.group_add("g", await layer.new_channel())
+        _, port = self._servers.primary_address()
+        assert await self.subscriptions() == 2, "the group and the node's inbox"
+        numbers = self._servers.ask(port, "PUBSUB", "NUMSUB", "carillon:stock.group.g")
+        assert numbers == ["carillon:stock.group.g", 1]
+
+    async def test_publishing_from_outside_leaves_nothing_behind(self, layer: FanoutChannelLayer) -> None:
+        channel = await layer.new_channel()
+        await layer.group_add("g", channel)
+        before = clients(self._servers)
+
+        def script() -> None:
+            for n in range(5):
+                async_to_sync(layer.group_send)("g", say(n))
+            gc.collect()
+
+        await asyncio.to_thread(script)
+        assert [(await within(layer.receive(channel)))["n"] for _ in range(5)] == list(range(5))
+        await within(until(lambda: clients(self._servers) == before))
+
+
+async def test_without_redis_a_node_goes_on_alone(without_redis: None) -> None:
+    layer = FanoutChannelLayer()
+    async with asyncio.timeout(10):
+        channel = await layer.new_channel()
+        await layer.group_add("g", channel)
+        await layer.group_send("g", say(1))
+        assert await layer.receive(channel) == say(1)
+    await stop_node()
+
+
+@pytest.mark.usefixtures("without_redis")
+def test_without_redis_whoever_is_not_a_node_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.realtime.channel_layer.PUBLISH_SECONDS", 0.5)
+    layer = FanoutChannelLayer()
+    with pytest.raises(BusUnavailable, match="Redis"):
+        async_to_sync(layer.group_send)("g", say(1))
+    with pytest.raises(BusUnavailable, match="Redis"):
+        async_to_sync(layer.send)("specific.0011223344556677!8899", say(1))

@@ -5,7 +5,6 @@ Never waits and never stores: with the bus away it goes on with the people of th
 
 import asyncio
 import time
-from collections.abc import Hashable
 from itertools import count
 from typing import Final
 from weakref import WeakKeyDictionary, ref
@@ -88,7 +87,7 @@ class Presence:
         assert node is not None
         return node
 
-    def enter(self, room: str, audience: str, person: Identity, connection: Hashable) -> People:
+    def enter(self, room: str, audience: str, person: Identity, connection: object) -> People:
         """`connection` came into `room`, whose connections listen to the group `audience`."""
         kept = self._rooms.get(room) or self._open(room, audience)
         kept.tracker.enter(person, connection)
@@ -96,7 +95,7 @@ class Presence:
         self.flush_soon(kept)
         return People(kept.tracker.members(ROSTER_LIMIT), kept.tracker.count)
 
-    def leave(self, room: str, person_id: str, connection: Hashable) -> None:
+    def leave(self, room: str, person_id: str, connection: object) -> None:
         """`connection` left `room`, or is gone. Unknown ones are ignored."""
         kept = self._rooms.get(room)
         if kept is not None:

@@ -3,7 +3,7 @@
 No I/O and no clock: every method that needs the time is given it, in seconds.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from math import inf
 from typing import Final, NamedTuple
@@ -52,7 +52,7 @@ class RoomTracker:
         self._versions = versions
         self._own = _People(node, next(versions), inf)
         self._nodes = {incarnation: self._own}
-        self._connections: dict[str, set[Hashable]] = {}
+        self._connections: dict[str, set[object]] = {}
         self._where: dict[str, dict[str, Identity]] = {}
         self._told: dict[str, Member] = {}
         self._leaving: dict[str, float] = {}
@@ -64,14 +64,14 @@ class RoomTracker:
 
     # --- This node's connections ------------------------------------------------------------------------
 
-    def enter(self, person: Identity, connection: Hashable) -> None:
+    def enter(self, person: Identity, connection: object) -> None:
         """`connection` of `person` is in the room."""
         self._connections.setdefault(person.id, set()).add(connection)
         if self._own.by_id.get(person.id) != person:
             self._put(self._incarnation, person)
             self._unsent.add(person.id)
 
-    def leave(self, person_id: str, connection: Hashable) -> None:
+    def leave(self, person_id: str, connection: object) -> None:
         """`connection` is not in the room any more; the person is gone with the last."""
         connections = self._connections.get(person_id, set())
         connections.discard(connection)

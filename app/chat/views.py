@@ -1,0 +1,50 @@
+"""Chat's pages: all rooms, one room, a room that is not open yet."""
+
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods
+
+from app.accounts.selectors import identity_of_request
+from app.chat import services
+from app.chat.forms import OpenRoomForm
+from app.chat.selectors import room_by_slug, rooms
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def index(request: HttpRequest) -> HttpResponse:
+    """All rooms; POST opens another."""
+    form = OpenRoomForm(request.POST or None)
+    if request.method == "POST":
+        if identity_of_request(request) is None:
+            return _ask_who(request)
+        if form.is_valid():
+            room, opened = services.open_room(form.cleaned_data["slug"], form.cleaned_data["title"])
+            if not opened:
+                messages.info(request, "This room was open already.")
+            return redirect("chat:room", room.slug)
+    status = 422 if form.errors else 200
+    return render(request, "chat/index.html", {"rooms": rooms(), "form": form}, status=status)
+
+
+@require_GET
+def room(request: HttpRequest, slug: str) -> HttpResponse:
+    """The room; an address without one offers to open it."""
+    identity = identity_of_request(request)
+    if identity is None:
+        return _ask_who(request)
+    found = room_by_slug(slug)
+    if found is None:
+        title = slug.replace("-", " ").capitalize()
+        return render(request, "chat/no_room.html", {"slug": slug, "title": title}, status=404)
+    return render(request, "chat/room.html", {"room": found, "node": settings.NODE_NAME})
+
+
+def _ask_who(request: HttpRequest) -> HttpResponse:
+    """To the door where people say who they are, and back."""
+    door = "accounts:guest" if settings.GUESTS_ALLOWED else "accounts:log_in"
+    return redirect(f"{reverse(door)}?{urlencode({'next': request.path})}")

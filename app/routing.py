@@ -1,0 +1,12 @@
+"""Every WebSocket door."""
+
+from django.urls import path, re_path
+
+from app.chat.consumers import ChatConsumer, RoomConsumer
+from app.chat.models import SLUG_PATTERN
+
+# Django's stubs know views only; Channels routes ASGI applications by the same patterns.
+websocket_urlpatterns = [
+    path("realtime/", ChatConsumer.as_asgi()),  # type: ignore[arg-type]
+    re_path(rf"^realtime/rooms/(?P<slug>{SLUG_PATTERN})/\Z", RoomConsumer.as_asgi()),  # type: ignore[arg-type]
+]

@@ -1,0 +1,125 @@
+"""What a client of chat may ask, and what it is answered."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from pytest_django import Settings
+
+from app.accounts.database_thread import close_connections
+from app.chat.services import open_room
+from app.realtime.node import current_node, stop_node
+from tests.unit.chat.client import ADA, BOB, client
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+async def node() -> AsyncIterator[None]:
+    yield
+    await stop_node()
+    await close_connections()
+
+
+@pytest.fixture(autouse=True)
+def lobby(node: None, transactional_db: None) -> None:
+    open_room("lobby", "Lobby")
+
+
+async def test_people_in_a_room_hear_each_other_and_themselves() -> None:
+    async with client(ADA) as ada, client(BOB) as bob:
+        await ada.command("chat.join_room", room="lobby")
+        joined = await bob.command("chat.join_room", room="lobby")
+        assert (joined["room"], joined["title"], joined["count"]) == ("lobby", "Lobby", 2)
+        assert [member["name"] for member in joined["members"]] == ["ada", "bob"]
+        reply = await ada.post("<b>ding</b>")
+        for one in (ada, bob):
+            posted = await one.event("chat.message_posted")
+            assert posted == {
+                "room": "lobby",
+                "message_id": reply["message_id"],
+                "sender": {"id": "u1", "name": "ada", "guest": False},
+                "text": "<b>ding</b>",
+                "sent_at": reply["sent_at"],
+                "node": current_node().name,
+            }
+        assert reply["reached_bus"] is True
+
+
+async def test_a_message_sent_again_keeps_its_id() -> None:
+    key = str(uuid4())
+    async with client(ADA) as ada:
+        await ada.command("chat.join_room", room="lobby")
+        for _ in range(2):
+            reply = await ada.command("chat.post_message", room="lobby", key=key, text="ding")
+            assert reply["message_id"] == key
+            assert (await ada.event("chat.message_posted"))["message_id"] == key
+
+
+async def test_who_comes_and_goes_is_told() -> None:
+    async with client(ADA) as ada:
+        await ada.command("chat.join_room", room="lobby")
+        assert (await ada.event("presence.joined"))["member"]["name"] == "ada"
+        async with client(BOB) as bob:
+            await bob.command("chat.join_room", room="lobby")
+            assert (await ada.event("presence.joined"))["member"] == {
+                "id": "g2",
+                "name": "bob",
+                "guest": True,
+                "nodes": [current_node().name],
+            }
+        left = await ada.event("presence.left")
+        assert (left["member"]["name"], left["count"]) == ("bob", 1)
+
+
+async def test_whoever_left_the_room_hears_nothing_and_may_not_speak() -> None:
+    async with client(ADA) as ada, client(BOB) as bob:
+        await ada.command("chat.join_room", room="lobby")
+        await bob.command("chat.join_room", room="lobby")
+        await bob.command("chat.leave_room", room="lobby")
+        await ada.post("ding")
+        assert (await bob.post("dong"))["code"] == "not_joined"
+        assert not [event for event in bob.events if event["event"] == "chat.message_posted"]
+
+
+async def test_nothing_is_left_behind_when_a_client_goes() -> None:
+    async with client(ADA) as ada:
+        await ada.command("chat.join_room", room="lobby")
+        hub = current_node().hub
+        assert hub.members("room.lobby") == 1
+    assert hub.members("room.lobby") == 0
+
+
+async def test_only_rooms_that_are_open_can_be_joined() -> None:
+    async with client(ADA) as ada:
+        assert (await ada.command("chat.join_room", room="nowhere"))["code"] == "not_found"
+        assert (await ada.command("chat.join_room", room="../etc"))["code"] == "invalid_data"
+        assert (await ada.command("chat.join_room", room="lobby\n"))["code"] == "invalid_data"
+
+
+async def test_a_connection_is_in_so_many_rooms_at_most(settings: Settings) -> None:
+    settings.ROOMS_PER_CONNECTION = 1
+    async with client(ADA) as ada:
+        await ada.command("chat.join_room", room="lobby")
+        assert (await ada.command("chat.join_room", room="lobby"))["room"] == "lobby"
+        assert (await ada.command("chat.join_room", room="second"))["code"] == "too_many_rooms"
+
+
+@pytest.mark.parametrize("text", ["", " \n\t ", "x" * 4001])
+async def test_a_text_has_1_to_4000_characters_and_not_only_spaces(text: str) -> None:
+    async with client(ADA) as ada:
+        await ada.command("chat.join_room", room="lobby")
+        assert (await ada.post(text))["code"] == "invalid_data"
+        assert "message_id" in await ada.post("x" * 4000)
+
+
+async def test_a_url_with_a_room_joins_it_at_once() -> None:
+    async with client(ADA, "/realtime/rooms/lobby/") as ada:
+        assert (await ada.event("chat.room_joined"))["title"] == "Lobby"
+        assert "message_id" in await ada.post("ding")
+
+
+async def test_a_url_with_an_unknown_room_says_so() -> None:
+    async with client(ADA, "/realtime/rooms/nowhere/") as ada:
+        await ada.command("ping")
+        assert [frame["error"]["code"] for frame in ada.events if "error" in frame] == ["not_found"]

@@ -71,6 +71,7 @@ class Hub:
             return False
         entry = self._groups[group] = _Group()
         entry.members[subscriber] = 0
+        metrics.groups.inc()
         return True
 
     def unsubscribe(self, group: str, subscriber: Subscriber) -> bool:
@@ -80,6 +81,7 @@ class Hub:
             return False
         # What is pending has no reader left: a group of the same name made later is another one.
         del self._groups[group]
+        metrics.groups.dec()
         self._pending.pop(entry, None)
         return True
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-import hiredis
 from django.conf import settings
 
 from app.observability import metrics
@@ -23,6 +22,7 @@ from app.realtime.publish_queue import PublishQueue
 from app.realtime.redis_connection import (
     Address,
     Credentials,
+    ErrorAnswer,
     RedisConnection,
     RedisError,
     RedisLost,
@@ -168,7 +168,7 @@ class RedisBroker(Broker):
         self, connection: RedisConnection, waiting: "list[Future[None]]", answered: "Future[list[Any]]"
     ) -> None:
         answers = answered.result()
-        if answers and isinstance(answers[-1], hiredis.ReplyError):
+        if answers and isinstance(answers[-1], ErrorAnswer):
             self._note(f"{connection} refused SUBSCRIBE: {answers[-1]}")
             connection.abort("refused")
         confirm(waiting)

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 import hiredis
 
 Address = tuple[str, int]
+ErrorAnswer: Final[type[Exception]] = hiredis.ReplyError
 Pushed = Callable[[list[Sequence[bytes]]], None]
 """Takes what one read brought of pub/sub: `[b"message", channel, data]` in order of arrival."""
 
@@ -80,7 +81,7 @@ class RedisConnection(asyncio.Protocol):
     def send(self, commands: bytes, count: int, by_push: bool = False) -> "Future[list[Any]]":
         """Write packed commands that Redis answers with `count` answers.
 
-        Done with the answers (errors are `hiredis.ReplyError` among them), fewer when the connection was lost
+        Done with the answers (errors are `ErrorAnswer` among them), fewer when the connection was lost
         or, `by_push` (SUBSCRIBE and UNSUBSCRIBE), refused; never fails.
         """
         awaited = _Awaited(count, by_push, self._loop.create_future())
@@ -96,7 +97,7 @@ class RedisConnection(asyncio.Protocol):
         answers = await self.send(pack(*command), 1)
         if not answers:
             raise RedisLost(f"{self} was lost: {self.lost_reason}")
-        if isinstance(answers[0], hiredis.ReplyError):
+        if isinstance(answers[0], ErrorAnswer):
             raise RedisError(f"{self} refused {command[0]!s}: {answers[0]}")
         return answers[0]
 

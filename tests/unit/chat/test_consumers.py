@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
+from django.db import connections
 from pytest_django import Settings
 
-from app.accounts.database_thread import close_connections
+from app.accounts.database_thread import in_database_thread
 from app.chat.services import open_room
 from app.realtime.node import current_node, stop_node
 from tests.unit.chat.client import ADA, BOB, client
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def node() -> AsyncIterator[None]:
     yield
     await stop_node()
-    await close_connections()
+    await in_database_thread(connections.close_all)
 
 
 @pytest.fixture(autouse=True)

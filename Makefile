@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup run kill-node start-node failover clean-data test test-browser test-failure check fmt lock
+.PHONY: help setup run status kill-node start-node failover clean-data test test-browser test-failure check fmt lock
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,25 @@ help: ## this list
 .venv/dev: .venv/run requirements/dev.txt
 	@echo "installing what tests and checks need (once)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && touch $@
+
+## See it run
+run: .venv/run ## Redis, Sentinels and NODES=3 nodes on PORT=8000; Ctrl-C ends them
+	@$(BIN)/python -m deploy.local run
+
+status: .venv/run ## what runs where
+	@$(BIN)/python -m deploy.local status
+
+kill-node: .venv/run ## kill -9 one node, as N=2
+	@$(BIN)/python -m deploy.local kill-node $(N)
+
+start-node: .venv/run ## start it again, as N=2
+	@$(BIN)/python -m deploy.local start-node $(N)
+
+failover: .venv/run ## make the Redis replica the primary
+	@$(BIN)/python -m deploy.local failover
+
+clean-data: .venv/run ## forget accounts, rooms and messages of the runs so far
+	@$(BIN)/python -m deploy.local clean-data
 
 ## Work on it
 setup: .venv/dev ## virtual environment with everything

@@ -13,7 +13,7 @@ from typing import Final
 
 from deploy.local.guardian import Guardian
 
-TAIL_LINES: Final = 12
+TAIL_LINES: Final = 15
 """How much of a log an error shows: a traceback's end, not its story."""
 
 POLL_SECONDS: Final = 0.05
@@ -81,15 +81,23 @@ class Process:
         self.bury()
 
     def terminate(self) -> None:
-        """Ask it to end, also when it is paused. Returns at once."""
-        self.signal(signal.SIGTERM)
+        """Ask it to end, also when it is paused. Returns at once.
+
+        Only the process itself is asked, as a container's would be: its workers are its own affair.
+        """
+        self._popen.terminate()
         self.signal(signal.SIGCONT)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, or None when it still runs after `seconds`."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._popen.wait(seconds)
+        return None
 
     def stop(self, seconds: float) -> None:
         """Ask it to end; whatever of its group is there after `seconds` is killed."""
         self.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            self._popen.wait(seconds)
+        self.wait(seconds)
         self.kill()
 
     def bury(self) -> None:

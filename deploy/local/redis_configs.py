@@ -13,7 +13,8 @@ from deploy.local.ports import HOST
 PRIMARY_NAME: Final = "carillon"
 CONFIG_FILE: Final = "server.conf"
 QUORUM: Final = 2
-COMMON: Final = (f"bind {HOST}", "daemonize no", 'logfile ""')
+COMMON: Final = (f"bind {HOST}", "daemonize no", 'logfile ""', "loglevel warning")
+"""To standard output, and only what matters: Sentinel's events are warnings, a replica's chatter is not."""
 
 
 def redis_lines(port: int, *, replica_of: int | None) -> list[str]:

@@ -133,6 +133,10 @@ class RedisServers:
         primary = self.primary_address()
         return next(address for address in self.redis_addresses if address != primary)
 
+    def name_of(self, address: Address) -> str:
+        """For example `redis-2`."""
+        return self._find(address[1]).name
+
     def processes(self) -> dict[str, tuple[int, int | None]]:
         """Name to (port, pid); the pid is None for one that does not run."""
         return {

@@ -1,0 +1,138 @@
+"""The nodes of a run: each a process group of its own, started, watched and killed by number."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+
+from deploy.local.guardian import Guardian
+from deploy.local.plan import PROJECT_FOLDER, Plan
+from deploy.local.ports import HOST
+from deploy.local.processes import OnLine, Process, StartFailed, stop_all, wait_until
+
+NODE_COMMAND: Final = (
+    *(sys.executable, "-m", "gunicorn"),
+    *("-k", "app.serving.worker.CarillonWorker"),
+    *("-c", "python:app.serving.gunicorn_conf"),
+    "app.asgi:application",
+)
+READY_SECONDS: Final = 90.0
+"""Imports and first connections; far more than a small machine with many nodes needs."""
+
+STOP_SECONDS: Final = 15.0
+"""Longer than a node gives its connections and tasks to end (SHUTDOWN_SECONDS and what gunicorn adds)."""
+
+
+class NodeError(Exception):
+    """What was asked of a node cannot be done; the text says why."""
+
+
+class Nodes:
+    """Nodes 1 to `plan.nodes`; those that run and those that do not."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        guardian: Guardian,
+        *,
+        sentinels: Iterable[tuple[str, int]],
+        primary_name: str,
+        command: Sequence[str] = NODE_COMMAND,
+        on_line: OnLine | None = None,
+    ) -> None:
+        self.plan = plan
+        self._guardian = guardian
+        self._command = command
+        self._on_line = on_line
+        self._shared = {
+            "DATA_FOLDER": str(plan.data_folder),
+            "PUBLIC_HOST": plan.host,
+            "PUBLIC_PORT": str(plan.port),
+            "REDIS_SENTINELS": ",".join(f"{host}:{port}" for host, port in sentinels),
+            "REDIS_PRIMARY_NAME": primary_name,
+            "INTERNAL_HOST": HOST,
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._processes: dict[int, Process] = {}
+
+    def start(self, number: int) -> Process:
+        """Start a node that does not run; it is not ready yet. Raises `NodeError`."""
+        self._check(number)
+        if number in self._processes:
+            raise NodeError(f"node-{number} runs already (pid {self._processes[number].pid})")
+        environment = {
+            **os.environ,
+            **self._shared,
+            "NODE_NAME": f"node-{number}",
+            "NODE_PORT": str(self.plan.node_port(number)),
+            "INTERNAL_PORT": str(self.plan.internal_port(number)),
+        }
+        process = self._processes[number] = Process(
+            f"node-{number}",
+            self._command,
+            self._guardian,
+            environment=environment,
+            cwd=PROJECT_FOLDER,
+            on_line=self._on_line,
+        )
+        return process
+
+    def wait_until_ready(self, numbers: Iterable[int]) -> None:
+        """Wait until each of these says that it is ready. Raises `StartFailed` as soon as one has ended."""
+        for number in numbers:
+            process = self._processes[number]
+            if not wait_until(lambda: not process.alive or self._is_ready(number), READY_SECONDS):  # noqa: B023
+                raise StartFailed(f"{process.name} is not ready after {READY_SECONDS:g} s:\n{process.tail()}")
+            if not process.alive:
+                code, tail = process.exit_code, process.tail()
+                raise StartFailed(f"{process.name} ended with code {code} before it was ready:\n{tail}")
+
+    def kill(self, number: int) -> int:
+        """SIGKILL to the node's whole group, so that nothing of it says good-bye. Returns the pid it had."""
+        self._check(number)
+        process = self._processes.pop(number, None)
+        if process is None:
+            raise NodeError(f"node-{number} does not run: start it with `make start-node N={number}`")
+        process.kill()
+        return process.pid
+
+    def ended(self) -> list[tuple[int, int]]:
+        """Numbers and exit codes of nodes that ended by themselves since this was last asked."""
+        found = [
+            (number, code)
+            for number, process in self._processes.items()
+            if (code := process.exit_code) is not None
+        ]
+        for number, _ in found:
+            self._processes.pop(number).bury()
+        return found
+
+    def pid(self, number: int) -> int | None:
+        """None: it does not run."""
+        process = self._processes.get(number)
+        return process.pid if process else None
+
+    def stop(self) -> None:
+        """Ask all to end together; kill what is left."""
+        stop_all(list(self._processes.values()), STOP_SECONDS)
+        self._processes.clear()
+
+    def signal(self, signal_number: int) -> None:
+        """Send a signal to all of them."""
+        for process in self._processes.values():
+            process.signal(signal_number)
+
+    def _check(self, number: int) -> None:
+        if not 1 <= number <= self.plan.nodes:
+            raise NodeError(f"there is no node-{number}: expected N from 1 to {self.plan.nodes}")
+
+    def _is_ready(self, number: int) -> bool:
+        connection = HTTPConnection(HOST, self.plan.internal_port(number), timeout=1)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()

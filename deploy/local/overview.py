@@ -1,0 +1,42 @@
+"""What runs where, and what a person can try with it, as text. Asks, and changes nothing."""
+
+from deploy.local.nodes import Nodes
+from deploy.local.plan import Plan
+from deploy.local.redis_servers import RedisServers, RedisServersError
+
+
+def rows(plan: Plan, nodes: Nodes, redis: RedisServers) -> list[list[str]]:
+    """A row for the page, each node and each server: what, address, pid, remark."""
+    made = [["page", plan.url(plan.port), "", "any node: the kernel spreads connections"]]
+    for number in range(1, plan.nodes + 1):
+        pid = nodes.pid(number)
+        remark = f"{plan.url(plan.internal_port(number))}metrics" if pid else "dead"
+        made.append([f"node-{number}", plan.url(plan.node_port(number)), str(pid or ""), remark])
+    try:
+        primary = redis.primary_address()[1]
+    except RedisServersError:
+        primary = 0
+    for name, (port, pid) in redis.processes().items():
+        role = "watches" if name.startswith("sentinel") else "primary" if port == primary else "replica"
+        made.append([name, f"127.0.0.1:{port}", str(pid or ""), role if pid else "dead"])
+    return made
+
+
+def what_to_try(plan: Plan) -> str:
+    """For whoever sees this for the first time."""
+    first, last = plan.url(plan.node_port(1)), plan.url(plan.node_port(plan.nodes))
+    commands = {
+        f"make kill-node N={plan.nodes}": "its connections move to another node",
+        f"make start-node N={plan.nodes}": "and it is back",
+        "make failover": "the replica becomes the primary",
+        "make status": "this table, as it is then",
+    }
+    lines = [f"  {command:<22}{effect}" for command, effect in commands.items()]
+    return "\n".join(
+        [
+            f"\nOpen {first} and {last} in two windows: different nodes, one conversation.",
+            "Meanwhile, in a second terminal:",
+            *lines,
+            "Ctrl-C ends everything.\n",
+        ]
+    )

@@ -33,6 +33,7 @@ async def test_an_allowed_origin_is_let_in(settings: Settings, origin: str) -> N
     "origin",
     [
         "https://evil.example",
+        "http://testserver",
         "http://chat.example.org",
         "https://chat.example.org:8443",
         "null",

@@ -4,6 +4,7 @@ Nothing else reads the environment; everything else reads `django.conf.settings`
 has a default, and a wrong value ends the start with one line that names the variable.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,21 @@ def _addresses(value: list[str]) -> list[tuple[str, int]]:
     return pairs
 
 
+def _origins(value: list[str]) -> list[str]:
+    """`scheme://host[:port]`, as a browser writes it: in lower case, without the scheme's own port."""
+    origins = []
+    for item in value:
+        match = re.fullmatch(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", item.lower())
+        if match is None:
+            raise EnvError(
+                f'Environment variable "ALLOWED_ORIGINS" invalid: expected scheme://host[:port], got {item!r}'
+            )
+        scheme, host, port = match.groups()
+        is_default = port in (None, {"http": "80", "https": "443"}[scheme])
+        origins.append(f"{scheme}://{host}" if is_default else f"{scheme}://{host}:{port}")
+    return origins
+
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 try:
@@ -60,7 +76,7 @@ try:
     ALLOWED_HOSTS = env.list(
         "ALLOWED_HOSTS", [] if PRODUCTION else ["localhost", "127.0.0.1", "[::1]", "testserver"]
     )
-    ALLOWED_ORIGINS: list[str] = env.list("ALLOWED_ORIGINS", [])
+    ALLOWED_ORIGINS = _origins(env.list("ALLOWED_ORIGINS", []))
     if PRODUCTION and not ALLOWED_HOSTS:
         raise EnvError('Environment variable "ALLOWED_HOSTS" not set: expected the host names people use')
     PUBLIC_PORT = env.int("PUBLIC_PORT", 8000, validate=validate.Range(1, 65535))
@@ -267,7 +283,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-CSRF_TRUSTED_ORIGINS = [origin for origin in ALLOWED_ORIGINS if "://" in origin]
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 Answer = TypeVar("Answer")
 
@@ -19,6 +20,17 @@ _executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="account
 async def in_database_thread(work: Callable[[], Answer]) -> Answer:
     """What `work` returns or raises. Old and broken connections are closed before it and after it."""
     return await asyncio.get_running_loop().run_in_executor(_executor, _with_usable_connection, work)
+
+
+async def close_connections() -> None:
+    """Close the thread's connections; the next call opens others. For who must leave nothing open behind."""
+    await asyncio.get_running_loop().run_in_executor(_executor, _close_connections)
+
+
+def _close_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        # Not the wrapper's own `close`: SQLite's leaves a database in memory open.
+        BaseDatabaseWrapper.close(connection)
 
 
 def _with_usable_connection(work: Callable[[], Answer]) -> Answer:

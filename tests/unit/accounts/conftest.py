@@ -7,9 +7,8 @@ import pytest
 import pytest_asyncio
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.db import connection
 
-from app.accounts.database_thread import in_database_thread
+from app.accounts.database_thread import close_connections
 from app.accounts.models import User
 
 MakeUser = Callable[..., User]
@@ -47,14 +46,7 @@ def make_session(transactional_db: None) -> MakeSession:
 async def database_thread(transactional_db: None) -> AsyncIterator[None]:
     """Leaves no connection of the database thread behind for the next test."""
     yield
-    await in_database_thread(_close_for_good)
-
-
-def _close_for_good() -> None:
-    # Django keeps a database in memory open, because closing the last connection would empty it.
-    if connection.connection is not None:
-        connection.connection.close()
-        connection.connection = None
+    await close_connections()
 
 
 async def wait_until(condition: Callable[[], object]) -> None:

@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -13,16 +12,14 @@ from app.accounts.models import User
 from app.accounts.selectors import claim_of_user
 from app.realtime.identity import Identity
 
-pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.unit.accounts.urls")]
+pytestmark = pytest.mark.django_db
 
 PASSWORD = "a long walk on the beach"
 
 
 @pytest.fixture(autouse=True)
-def _quick(settings: Settings, tmp_path: Path) -> None:
-    """No slow password hashes, no collected static files."""
+def _quick_hashes(settings: Settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    settings.STATIC_ROOT = tmp_path
 
 
 @pytest.fixture

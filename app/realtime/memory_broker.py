@@ -37,7 +37,7 @@ class MemoryBroker(Broker):
         return self._started
 
     def publish(self, group: str, data: bytes) -> bool:
-        for broker in self._brokers:
+        for broker in list(self._brokers):
             if broker._loop is self._loop:
                 broker._take(group, data)
             else:

@@ -41,6 +41,9 @@ BACKOFF_SECONDS: Final = (0.05, 1.0)
 SETTLE_SECONDS: Final = 0.2
 """After an outage, what waited is published only this much later: other nodes are coming back in the same
 moment, and Redis keeps nothing for those that are late."""
+UNANSWERED_SECONDS: Final = 0.2
+"""A primary that owes an answer for so long gets nothing more: what is written to one that hangs is lost,
+what is held back goes to the next."""
 STOP_SECONDS: Final = 1.0
 
 _written: Final = metrics.bus_published.labels("written")
@@ -66,6 +69,7 @@ class RedisBroker(Broker):
         self._heading_for: Address | None = None
         self._attempt: asyncio.Timeout | None = None
         self._troubles: set[str] = set()
+        self._unanswered: deque[float] = deque()
         self._accepted = self._settled = self._losses = 0
         self._flushes: deque[tuple[int, Future[None]]] = deque()
 
@@ -145,9 +149,14 @@ class RedisBroker(Broker):
         if connection is None:
             return
         self._send_subscriptions(connection)
-        if self._publishing and len(self._queue):
+        if self._publishing and len(self._queue) and not self._held_back():
             commands, count = self._queue.take()
+            self._unanswered.append(self._loop.time())
             connection.send(commands, count).add_done_callback(partial(self._answered, count))
+
+    def _held_back(self) -> bool:
+        """Until the next answer comes, or the connection is given up."""
+        return bool(self._unanswered) and self._unanswered[0] < self._loop.time() - UNANSWERED_SECONDS
 
     def _send_subscriptions(self, connection: RedisConnection) -> "list[Future[list[Any]]]":
         joins, leaves = self._subscriptions.changes()
@@ -174,6 +183,8 @@ class RedisBroker(Broker):
         confirm(waiting)
 
     def _answered(self, count: int, answered: "Future[list[Any]]") -> None:
+        self._unanswered.popleft()
+        self._schedule()
         errors = [answer for answer in answered.result() if type(answer) is not int]
         if errors:
             self._note(f"Redis refused PUBLISH: {errors[0]}")
@@ -214,8 +225,7 @@ class RedisBroker(Broker):
             if failures:
                 await self._pause(failures)
             try:
-                async with asyncio.timeout(None) as self._attempt:
-                    await self._join()
+                await self._attempt_to_join()
             except TimeoutError:
                 failures = 0  # cut short by `_moved`: there is a new primary to go to
                 self._give_up()
@@ -229,6 +239,14 @@ class RedisBroker(Broker):
                 self._give_up()
             else:
                 failures = 0 if await self._lasted() else failures + 1
+
+    async def _attempt_to_join(self) -> None:
+        """`_join`, for `_moved` to cut short. Raises `RedisError`, `TimeoutError`."""
+        try:
+            async with asyncio.timeout(None) as self._attempt:
+                await self._join()
+        finally:
+            self._attempt = None
 
     async def _join(self) -> None:
         """Find the primary, connect, make sure of its role, subscribe to everything. Raises `RedisError`."""

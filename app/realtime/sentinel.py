@@ -4,6 +4,7 @@ A lost Sentinel is no reason to leave a primary: this module only tells, and it 
 """
 
 import asyncio
+import logging
 import random
 from asyncio import Event, Future, Task
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from app.realtime.redis_connection import (
     open_connection,
     pack,
 )
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.5
 """How often each Sentinel is asked, in case its announcement got lost."""
@@ -124,9 +127,11 @@ class Sentinels:
         while True:
             try:
                 await self._listen(address)
-            except Exception as error:
-                # Whatever it was, this Sentinel must be listened to again.
+            except RedisError as error:
                 self._troubles[address] = str(error)
+            except Exception:
+                # A fault of ours, but no reason to stop listening to this Sentinel.
+                logger.exception("bus: trouble with the Sentinel at %s:%d", *address)
             asked.clear()
             await _wait(asked, RETRY_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311
 

@@ -62,9 +62,6 @@ fmt: .venv/dev ## format, and mend what the linter can
 	$(BIN)/ruff check --quiet --fix-only .
 	$(BIN)/ruff format --quiet .
 
-test-failure: .venv/dev ## Redis killed, hung, moved and taken away under nodes that talk (a minute)
-	$(BIN)/python -m pytest tests/failure
-
 lock: .venv/dev ## compile requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/app.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt pyproject.toml requirements/run.in -o requirements/run.txt

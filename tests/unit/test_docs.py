@@ -102,6 +102,7 @@ def commands_in_code() -> set[str]:
 @pytest.mark.parametrize(
     ("documented", "in_code"),
     [
+        pytest.param(lambda: catalogue("settings.md"), settings_in_code, id="settings"),
         pytest.param(lambda: catalogue("metrics.md"), metrics_in_code, id="metrics"),
         pytest.param(lambda: catalogue("protocol.md", "## Commands"), commands_in_code, id="commands"),
         pytest.param(
@@ -120,6 +121,31 @@ def test_the_catalogue_and_the_code_have_the_same_names(documented, in_code) -> 
     assert code, "found nothing in the code: this test looks in the wrong place"
     assert not code - pages, f"not documented: {sorted(code - pages)}"
     assert not pages - code, f"documented, but not there: {sorted(pages - code)}"
+
+
+def as_documented(default: object) -> str:
+    match default:
+        case bool():
+            return f"`{str(default).lower()}`"
+        case float() if default.is_integer():
+            return f"`{int(default)}`"
+        case "" | []:
+            return "empty"
+        case _:
+            return f"`{default}`"
+
+
+def test_each_setting_has_the_default_that_the_docs_say() -> None:
+    tree = ast.parse((ROOT / "app" / "settings.py").read_text())
+    documented = {name: cells[0] for name, cells in catalogue("settings.md").items()}
+    compared = 0
+    for function, call in calls(tree):
+        worked_out = any(isinstance(node, (ast.Name, ast.FormattedValue)) for node in ast.walk(call.args[-1]))
+        if function.startswith("env.") and not worked_out:
+            default = eval(ast.unparse(call.args[1]))
+            assert documented[first_text(call)] == as_documented(default), first_text(call)
+            compared += 1
+    assert compared > 20
 
 
 def test_error_and_close_codes_mean_in_the_docs_what_they_mean_in_code() -> None:

@@ -22,6 +22,9 @@ FAST_PATH: Final = b"/realtime/"
 class HttpProtocol(HttpToolsProtocol):
     """One HTTP connection."""
 
+    _judged: list[tuple[bytes, bytes]] | None = None
+    _upgrades = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As uvicorn's, less five system calls: it makes a socket object to ask for the addresses."""
         self.connections.add(self)
@@ -30,6 +33,13 @@ class HttpProtocol(HttpToolsProtocol):
         self.server = transport.get_extra_info("sockname")
         self.client = transport.get_extra_info("peername")
         self.scheme = "http"  # TLS ends at the ingress
+
+    def _should_upgrade(self) -> bool:
+        """As uvicorn's, which looks through all headers each of the three times that it asks."""
+        if self._judged is not self.headers:
+            self._judged = self.headers
+            self._upgrades = super()._should_upgrade()
+        return self._upgrades
 
     def handle_websocket_upgrade(self) -> None:
         """Called by uvicorn when a request's headers are complete and ask for a WebSocket."""

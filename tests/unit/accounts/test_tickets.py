@@ -79,4 +79,4 @@ def test_a_refusal_does_not_repeat_the_ticket(change: Callable[[str], str]) -> N
     with pytest.raises(TicketRefused) as refused:
         tickets.verify(touched)
     assert str(refused.value) == "ticket_invalid"
-    assert refused.value.__cause__ is None and refused.value.__suppress_context__
+    assert refused.value.__cause__ is None and refused.value.__context__ is None

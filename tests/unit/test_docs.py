@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 import app
+from app.accounts.middleware import REFUSALS
 from app.observability import metrics
 from app.realtime.close_codes import REASONS
 from app.realtime.event import Event
@@ -111,6 +112,7 @@ def commands_in_code() -> set[str]:
             id="events",
         ),
         pytest.param(lambda: catalogue("protocol.md", "## Error codes"), lambda: ERROR_CODES, id="errors"),
+        pytest.param(lambda: catalogue("protocol.md", "### Refusals"), lambda: REFUSALS, id="refusals"),
         pytest.param(
             lambda: catalogue("protocol.md", "## Close codes"), lambda: map(str, REASONS), id="close codes"
         ),
@@ -148,11 +150,13 @@ def test_each_setting_has_the_default_that_the_docs_say() -> None:
     assert compared > 20
 
 
-def test_error_and_close_codes_mean_in_the_docs_what_they_mean_in_code() -> None:
+def test_refusals_errors_and_close_codes_mean_in_the_docs_what_they_mean_in_code() -> None:
     errors = {name: cells[0] for name, cells in catalogue("protocol.md", "## Error codes").items()}
     assert errors == ERROR_CODES
     closes = {int(name): cells[0] for name, cells in catalogue("protocol.md", "## Close codes").items()}
     assert closes == REASONS
+    refusals = {name: int(cells[0]) for name, cells in catalogue("protocol.md", "### Refusals").items()}
+    assert refusals == {reason: status for reason, (status, _) in REFUSALS.items()}
 
 
 def test_the_class_of_each_event_is_the_one_that_the_docs_say() -> None:

@@ -22,15 +22,13 @@ def _positive(value: float) -> None:
         raise ValidationError("must be greater than 0")
 
 
-def _addresses(value: list[str]) -> list[tuple[str, int]]:
-    """`host:port` pairs."""
+def _addresses(name: str, value: list[str]) -> list[tuple[str, int]]:
+    """The `host:port` pairs in the variable `name`."""
     pairs = []
     for item in value:
         host, colon, port = item.rpartition(":")
         if not colon or not host or not port.isdigit():
-            raise EnvError(
-                f'Environment variable "REDIS_SENTINELS" invalid: expected host:port, got {item!r}'
-            )
+            raise EnvError(f'Environment variable "{name}" invalid: expected host:port, got {item!r}')
         pairs.append((host, int(port)))
     return pairs
 
@@ -89,9 +87,10 @@ try:
     TICKET_SECONDS = env.int("TICKET_SECONDS", 30, validate=validate.Range(5, 600))
 
     # --- The bus ---------------------------------------------------------------------------------------
-    REDIS_SENTINELS = _addresses(env.list("REDIS_SENTINELS", []))
+    REDIS_SENTINELS = _addresses("REDIS_SENTINELS", env.list("REDIS_SENTINELS", []))
     REDIS_PRIMARY_NAME = env.str("REDIS_PRIMARY_NAME", "carillon")
     REDIS_ADDRESS = env.str("REDIS_ADDRESS", "")
+    _addresses("REDIS_ADDRESS", [REDIS_ADDRESS] if REDIS_ADDRESS else [])
     REDIS_USERNAME = env.str("REDIS_USERNAME", "")
     REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
     REDIS_SENTINEL_USERNAME = env.str("REDIS_SENTINEL_USERNAME", "")

@@ -17,6 +17,9 @@ ErrorAnswer: Final[type[Exception]] = hiredis.ReplyError
 Pushed = Callable[[list[Sequence[bytes]]], None]
 """Takes what one read brought of pub/sub: `[b"message", channel, data]` in order of arrival."""
 
+ErrorAnswer: Final = hiredis.ReplyError
+"""How Redis' refusals stand among its answers."""
+
 _NOTHING: Final = object()
 
 

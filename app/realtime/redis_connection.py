@@ -13,11 +13,10 @@ from typing import Any, Final, NamedTuple, cast
 import hiredis
 
 Address = tuple[str, int]
-ErrorAnswer: Final[type[Exception]] = hiredis.ReplyError
 Pushed = Callable[[list[Sequence[bytes]]], None]
 """Takes what one read brought of pub/sub: `[b"message", channel, data]` in order of arrival."""
 
-ErrorAnswer: Final = hiredis.ReplyError
+ErrorAnswer: Final[type[Exception]] = hiredis.ReplyError
 """How Redis' refusals stand among its answers."""
 
 _NOTHING: Final = object()

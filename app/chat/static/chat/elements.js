@@ -1,0 +1,41 @@
+/** DOM elements from text. Text is only ever set as text: nothing here parses HTML. */
+
+const HUES = 8;
+
+/**
+ * @param {string} tag
+ * @param {string} className
+ * @param {...(Node|string)} children
+ */
+export function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+/** The same name has the same colour everywhere. @param {string} name */
+export function hue(name) {
+  let sum = 0;
+  for (const character of name) sum = (sum * 31 + character.codePointAt(0)) >>> 0;
+  // A number at the end decides alone, so that node-1, node-2 and node-3 never look alike.
+  const number = /(\d{1,6})$/.exec(name);
+  return `hue-${(number ? Number(number[1]) : sum) % HUES}`;
+}
+
+/** @param {{id: string, name: string}} person */
+export function avatar(person) {
+  const words = person.name.split(/[\s._-]+/).filter(Boolean);
+  const letters = words.length > 1 ? [words[0], words[words.length - 1]] : [words[0] ?? "?"];
+  const initials = letters.map((word) => [...word][0].toUpperCase()).join("");
+  const made = element("span", `avatar ${hue(`${person.id}.${person.name}.`)}`, initials);
+  made.setAttribute("aria-hidden", "true");
+  return made;
+}
+
+/** @param {string} name */
+export function nodeChip(name) {
+  const chip = element("span", `node ${hue(name)}`, element("span", "visually-hidden", "on "), name);
+  chip.title = `Node: ${name}`;
+  return chip;
+}

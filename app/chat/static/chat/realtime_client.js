@@ -1,0 +1,316 @@
+/**
+ * A client of Carillon's wire protocol, version 1: connects, stays connected, and says how it stands.
+ *
+ * Knows no page and no feature, and needs nothing else: copy it into any project.
+ *
+ *   const client = new RealtimeClient({ url: "wss://example.org/realtime/", ticket: fetchTicket });
+ *   client.on("chat.message_posted", (message) => show(message.text));
+ *   client.onState((state) => showState(state.name));
+ *   client.connect();
+ *   await client.command("chat.join_room", { room: "lobby" });
+ */
+
+export const SUBPROTOCOL = "carillon.v1";
+const TICKET_PREFIX = "carillon.ticket.";
+
+const CONNECT_SECONDS = 8;
+const COMMAND_SECONDS = 10;
+const PONG_SECONDS = 5;
+/** A connection that lasted so long was a good one: the next loss begins with short delays again. */
+const STABLE_SECONDS = 5;
+const FIRST_WINDOW_SECONDS = 0.5;
+const LAST_WINDOW_SECONDS = 20;
+
+/**
+ * @typedef {object} State
+ * @property {"idle"|"connecting"|"connected"|"waiting"|"offline"|"stopped"} name
+ *   `waiting`: for `retryAt`; `offline`: for the browser's network; `stopped`: for `connect()`.
+ * @property {number} attempt how many times connecting has failed since it last worked
+ * @property {number} [retryAt] when the next attempt is made, in milliseconds of `Date.now()`
+ * @property {number} [code] the close code, or 0 when there was none
+ * @property {string} [reason]
+ * @property {Hello} [hello] while connected: what the node said first
+ */
+
+/**
+ * @typedef {object} Hello
+ * @property {string} node
+ * @property {string} connection
+ * @property {boolean} bus_connected
+ * @property {{id: string, name: string, guest: boolean}} user
+ * @property {{frame_bytes: number, commands_per_second: number, rooms: number, ping_seconds: number}} limits
+ */
+
+/** Why a command has no reply. Codes of the node's own, or `not_connected`, `connection_lost`, `timeout`. */
+export class CommandFailed extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {number} [retryAfter] seconds
+   */
+  constructor(code, message, retryAfter) {
+    super(message);
+    this.name = "CommandFailed";
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Thrown by a `ticket` function when asking again is useless: nobody is logged in. Ends reconnecting. */
+export class TicketRefused extends Error {}
+
+/**
+ * What a close code asks of a client. Ranges decide, so codes of tomorrow are understood today.
+ *
+ * @param {number} code
+ * @returns {"at_once"|"later"|"never"}
+ */
+export function afterClose(code) {
+  if (code === 1012) return "at_once";
+  return code >= 4500 && code <= 4999 ? "never" : "later";
+}
+
+/**
+ * Full jitter: anywhere in a window that doubles from 0.5 to 20 seconds, so a node's clients come back spread.
+ *
+ * @param {number} attempt 0 for the first
+ * @param {() => number} random in [0, 1)
+ * @returns {number} seconds
+ */
+export function backOff(attempt, random = Math.random) {
+  return random() * Math.min(LAST_WINDOW_SECONDS, FIRST_WINDOW_SECONDS * 2 ** Math.min(attempt, 10));
+}
+
+export class RealtimeClient {
+  /** @type {State} */
+  state = { name: "idle", attempt: 0 };
+
+  #url;
+  #ticket;
+  #random;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  /** Each attempt is another life; what belongs to an older one is ignored. */
+  #life = 0;
+  #attempt = 0;
+  #connectedAt = 0;
+  #lastId = 0;
+  #heardAt = 0;
+  /** @type {Map<number, {resolve: (reply: any) => void, reject: (error: Error) => void, timer: number}>} */
+  #commands = new Map();
+  /** @type {Map<string, Set<(data: any) => void>>} */
+  #handlers = new Map();
+  /** @type {Set<(state: State) => void>} */
+  #stateHandlers = new Set();
+  /** @type {{retry?: number, deadline?: number, heartbeat?: number}} */
+  #timers = {};
+
+  /**
+   * @param {object} options
+   * @param {string | URL} options.url
+   * @param {() => Promise<string | null>} [options.ticket] asked before every attempt; null: cookies will do
+   * @param {() => number} [options.random]
+   */
+  constructor({ url, ticket, random = Math.random }) {
+    this.#url = url;
+    this.#ticket = ticket;
+    this.#random = random;
+    globalThis.addEventListener?.("online", () => this.#networkReturned());
+    globalThis.addEventListener?.("offline", () => this.#networkWent());
+    globalThis.document?.addEventListener("visibilitychange", () => {
+      // A hidden page's timers sleep: look at once how things stand.
+      if (!document.hidden) this.#networkReturned();
+    });
+  }
+
+  /** Connect and stay connected. Harmless while connected. */
+  connect() {
+    if (["connecting", "connected"].includes(this.state.name)) return;
+    this.#attempt = 0;
+    this.#open();
+  }
+
+  /** Leave for good; `connect()` comes back. */
+  close() {
+    this.#drop(1000);
+    this.#setState({ name: "stopped", attempt: 0, code: 1000, reason: "" });
+  }
+
+  /**
+   * Hear an event by its name.
+   *
+   * @param {string} name
+   * @param {(data: any) => void} handler
+   * @returns {() => void} stops hearing it
+   */
+  on(name, handler) {
+    const handlers = this.#handlers.get(name) ?? new Set();
+    this.#handlers.set(name, handlers.add(handler));
+    return () => handlers.delete(handler);
+  }
+
+  /**
+   * Be told the state now and whenever it changes.
+   *
+   * @param {(state: State) => void} handler
+   * @returns {() => void} stops it
+   */
+  onState(handler) {
+    this.#stateHandlers.add(handler);
+    handler(this.state);
+    return () => this.#stateHandlers.delete(handler);
+  }
+
+  /**
+   * Ask the node for something. Nothing is queued: without a connection it fails at once.
+   *
+   * @param {string} name
+   * @param {object} [data]
+   * @param {{timeout?: number}} [options] `timeout` in seconds
+   * @returns {Promise<any>} the reply; rejected with `CommandFailed`
+   */
+  command(name, data = {}, { timeout = COMMAND_SECONDS } = {}) {
+    const socket = this.#socket;
+    if (this.state.name !== "connected" || !socket) {
+      return Promise.reject(new CommandFailed("not_connected", "there is no connection"));
+    }
+    const id = ++this.#lastId;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#commands.delete(id);
+        reject(new CommandFailed("timeout", `no answer within ${timeout} s`));
+      }, timeout * 1000);
+      this.#commands.set(id, { resolve, reject, timer });
+      socket.send(JSON.stringify({ id, command: name, data }));
+    });
+  }
+
+  async #open() {
+    const life = ++this.#life;
+    clearTimeout(this.#timers.retry);
+    this.#setState({ name: "connecting", attempt: this.#attempt });
+    this.#timers.deadline = setTimeout(() => this.#lost(life, 0, "no answer"), CONNECT_SECONDS * 1000);
+    let ticket;
+    try {
+      ticket = await this.#ticket?.();
+    } catch (error) {
+      if (life !== this.#life) return;
+      if (error instanceof TicketRefused) this.#stop(4500, error.message);
+      else this.#lost(life, 0, "no ticket");
+      return;
+    }
+    if (life !== this.#life) return;
+    const protocols = ticket ? [SUBPROTOCOL, TICKET_PREFIX + ticket] : [SUBPROTOCOL];
+    const socket = new WebSocket(this.#url, protocols);
+    this.#socket = socket;
+    socket.onmessage = (event) => life === this.#life && this.#received(life, event.data);
+    socket.onclose = (event) => this.#lost(life, event.code, event.reason);
+  }
+
+  /** @param {number} life @param {string} text */
+  #received(life, text) {
+    this.#heardAt = Date.now();
+    const frame = JSON.parse(text);
+    if (frame.event === "hello") this.#greeted(life, frame.data);
+    else if (frame.event === "node.bus_changed" && this.state.hello) {
+      this.state.hello.bus_connected = frame.data.connected;
+    }
+    if (frame.event) {
+      for (const handler of this.#handlers.get(frame.event) ?? []) handler(frame.data);
+      return;
+    }
+    const waiting = this.#commands.get(frame.id);
+    if (!waiting) return;
+    this.#commands.delete(frame.id);
+    clearTimeout(waiting.timer);
+    if (frame.error) {
+      const { code, message, retry_after: retryAfter } = frame.error;
+      waiting.reject(new CommandFailed(code, message, retryAfter));
+    } else waiting.resolve(frame.reply);
+  }
+
+  /** @param {number} life @param {Hello} hello */
+  #greeted(life, hello) {
+    clearTimeout(this.#timers.deadline);
+    this.#connectedAt = Date.now();
+    this.#setState({ name: "connected", attempt: 0, hello });
+    const seconds = hello.limits.ping_seconds;
+    clearInterval(this.#timers.heartbeat);
+    this.#timers.heartbeat = setInterval(() => {
+      if (Date.now() - this.#heardAt >= seconds * 1000) this.#ping(life);
+    }, (seconds * 1000) / 4);
+  }
+
+  /** Ask whether anybody is there; any frame is an answer. @param {number} life */
+  #ping(life) {
+    const asked = Date.now();
+    this.command("ping", {}, { timeout: PONG_SECONDS }).catch(() => {
+      if (this.#heardAt < asked) this.#lost(life, 0, "no answer to a ping");
+    });
+  }
+
+  /** @param {number} life @param {number} code @param {string} reason */
+  #lost(life, code, reason) {
+    if (life !== this.#life) return;
+    const lasted = this.#connectedAt ? Date.now() - this.#connectedAt : 0;
+    this.#drop(1000);
+    if (lasted >= STABLE_SECONDS * 1000) this.#attempt = 0;
+    const what = afterClose(code);
+    if (what === "never") {
+      this.#setState({ name: "stopped", attempt: 0, code, reason });
+      return;
+    }
+    const atOnce = what === "at_once" && this.#attempt === 0;
+    const delay = atOnce ? 0 : backOff(this.#attempt, this.#random) * 1000;
+    this.#attempt += 1;
+    this.#timers.retry = setTimeout(() => this.#open(), delay);
+    const name = globalThis.navigator?.onLine === false ? "offline" : "waiting";
+    this.#setState({ name, attempt: this.#attempt, retryAt: Date.now() + delay, code, reason });
+  }
+
+  /** @param {number} code @param {string} reason */
+  #stop(code, reason) {
+    this.#drop(1000);
+    this.#setState({ name: "stopped", attempt: 0, code, reason });
+  }
+
+  /** Forget this life: its socket, timers and commands. @param {number} code */
+  #drop(code) {
+    this.#life += 1;
+    this.#connectedAt = 0;
+    clearTimeout(this.#timers.retry);
+    clearTimeout(this.#timers.deadline);
+    clearInterval(this.#timers.heartbeat);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket) {
+      socket.onmessage = socket.onclose = null;
+      socket.close(code);
+    }
+    const commands = [...this.#commands.values()];
+    this.#commands.clear();
+    for (const { reject, timer } of commands) {
+      clearTimeout(timer);
+      reject(new CommandFailed("connection_lost", "the connection was lost before the answer"));
+    }
+  }
+
+  #networkReturned() {
+    if (this.state.name === "connected") this.#ping(this.#life);
+    else if (["waiting", "offline"].includes(this.state.name)) {
+      this.#attempt = 0;
+      this.#open();
+    }
+  }
+
+  #networkWent() {
+    if (this.state.name === "connected") this.#ping(this.#life);
+    else if (this.state.name === "waiting") this.#setState({ ...this.state, name: "offline" });
+  }
+
+  /** @param {State} state */
+  #setState(state) {
+    this.state = state;
+    for (const handler of this.#stateHandlers) handler(state);
+  }
+}

@@ -18,7 +18,7 @@ from app.chat.selectors import room_by_slug, rooms
 @require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest) -> HttpResponse:
     """All rooms; POST opens another."""
-    form = OpenRoomForm(request.POST or None)
+    form = OpenRoomForm(request.POST or None, label_suffix="")
     if request.method == "POST":
         if identity_of_request(request) is None:
             return _ask_who(request)

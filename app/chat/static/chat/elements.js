@@ -16,11 +16,11 @@ export function element(tag, className, ...children) {
 
 /** The same name has the same colour everywhere. @param {string} name */
 export function hue(name) {
-  let sum = 0;
-  for (const character of name) sum = (sum * 31 + character.codePointAt(0)) >>> 0;
+  let hash = 0x811c9dc5;
+  for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193);
   // A number at the end decides alone, so that node-1, node-2 and node-3 never look alike.
   const number = /(\d{1,6})$/.exec(name);
-  return `hue-${(number ? Number(number[1]) : sum) % HUES}`;
+  return `hue-${(number ? Number(number[1]) : hash >>> 16) % HUES}`;
 }
 
 /** @param {{id: string, name: string}} person */

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic
+from types import FrameType
 from typing import Final
 
 from deploy.local.control import Answer, ControlServer, Handler
@@ -34,7 +35,7 @@ REPEATED_SECONDS: Final = 1.0
 
 
 class Ending(BaseException):
-    """Somebody asked for the end, with a signal."""
+    """Somebody asked for the end, with the signal that is its argument."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ class Supervisor:
                 raise StartFailed(
                     "the guardian process was killed: nothing would end the others, so this run ends"
                 )
-            except Ending:
-                self._terminal.say("ending: first the nodes, then Redis (ask once more to have it at once)")
+            except Ending as ending:
+                self._terminal.mute(self._redis.processes())
+                self._terminal.say(f"{ending}: first the nodes end, then Redis (once more: all at once)")
 
     # --- Start -------------------------------------------------------------------------------------------
 
@@ -101,7 +103,7 @@ class Supervisor:
             self._nodes.wait_until_ready(everyone)
         self._terminal.table(rows(self._plan, self._nodes, self._redis))
         self._terminal.text(what_to_try(self._plan))
-        self._terminal.release(without=list(self._redis.processes()))
+        self._terminal.release(without=self._redis.processes())
 
     def _prepare(self, command: Sequence[str]) -> None:
         environment = {**os.environ, "DATA_FOLDER": str(self._plan.data_folder)}
@@ -188,11 +190,11 @@ def _raise_ending_on_signals() -> None:
     """Each signal raises `Ending` in the main thread: the first begins the end, a later one cuts it short."""
     last = -REPEATED_SECONDS
 
-    def end(*_: object) -> None:
+    def end(number: int, _: FrameType | None) -> None:
         nonlocal last
         if monotonic() - last >= REPEATED_SECONDS:
             last = monotonic()
-            raise Ending
+            raise Ending(signal.Signals(number).name)
 
     for number in ENDING_SIGNALS:
         signal.signal(number, end)

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from threading import Lock
@@ -25,8 +25,13 @@ COLOURS: Final = (
     "bright_green",
     "bright_magenta",
 )
-REDIS_STAMP: Final = re.compile(r"^\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ [.*#-] ")
-"""`123:M 21 Nov 2026 05:04:18.123 * `: the line's own time and name stand before it already."""
+STAMPS: Final = re.compile(
+    r"^(?:\d+:[A-Z] \d+ \w+ \d{4} [\d:.]+ [.*#-] "  # 123:M 21 Nov 2026 05:04:18.123 *
+    r"|\[\d{4}-\d\d-\d\d [^\]]*\] \[\d+\] )"  # [2026-11-21 05:04:18 +0000] [123]
+)
+"""What Redis and gunicorn begin their lines with: here time and name stand before them already."""
+
+LEVELS: Final = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 
 
 class Terminal:
@@ -36,6 +41,7 @@ class Terminal:
         self._console = Console(highlight=False, soft_wrap=True)
         self._lock = Lock()
         self._held: list[tuple[str, str]] | None = []
+        self._muted: Container[str] = ()
         self._gone = False
         self._colours: dict[str, str] = {OWN_NAME: "bold"}
 
@@ -44,20 +50,25 @@ class Terminal:
         with self._lock:
             if self._held is not None:
                 self._held.append((name, text))
-            else:
+            elif name not in self._muted:
                 self._print(name, text)
 
     def say(self, text: str) -> None:
         """One line of the starter's own, in the same stream."""
         self.line(OWN_NAME, text)
 
-    def release(self, *, without: Sequence[str]) -> None:
+    def release(self, *, without: Container[str]) -> None:
         """From now on lines are shown at once; first those that waited, but for the named ones'."""
         with self._lock:
             held, self._held = self._held or [], None
             for name, text in held:
                 if name not in without:
                     self._print(name, text)
+
+    def mute(self, names: Container[str]) -> None:
+        """From now on these have nothing to say that anybody wants to know."""
+        with self._lock:
+            self._muted = names
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
@@ -81,11 +92,10 @@ class Terminal:
     def _print(self, name: str, text: str) -> None:
         """Once nobody reads any more, that is a closed terminal: the run is asked to end."""
         colour = self._colours.setdefault(name, COLOURS[len(self._colours) % len(COLOURS)])
+        said = Text.from_ansi(STAMPS.sub("", text))
+        said.stylize(LEVELS.get(said.plain.partition(" ")[0].strip("[]"), ""))
         line = Text.assemble(
-            (f"{datetime.now():%H:%M:%S} ", "dim"),
-            (f"{name:<10}", colour),
-            (" │ ", "dim"),
-            Text.from_ansi(REDIS_STAMP.sub("", text)),
+            (f"{datetime.now():%H:%M:%S} ", "dim"), (f"{name:<10}", colour), (" │ ", "dim"), said
         )
         try:
             self._console.print(line)

@@ -50,7 +50,9 @@ def main() -> None:
         signal.sigwait([signal.SIGUSR1])
     os.kill(worker, signal.SIGKILL)
     os.waitpid(worker, 0)
-    sys.stderr.write("left politely\n")
+    host, _, port = os.environ["REDIS_SENTINELS"].split(",")[0].rpartition(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+    sys.stderr.write("left politely, before Redis\n")
 
 
 if __name__ == "__main__":

@@ -453,7 +453,7 @@ class ChannelLayerContract:
             return channel
 
         channel = await asyncio.create_task(consumer())
-        await until(lambda: len(layer.local(current_node())) == 0)
+        await within(until(lambda: len(layer.local(current_node())) == 0))
         before = drops("gone")
         await layer.send(channel, say(1))
         assert drops("gone") == before + 1

@@ -35,7 +35,6 @@ class LocalChannel(asyncio.Queue[tuple[float, bytes]]):
     async def take(self) -> bytes:
         """The next message that has not expired; waits for one. Cancelling it loses nothing."""
         while True:
-            self._drop_expired(monotonic())
             deadline, data = await self.get()
             if deadline > monotonic():
                 return data

@@ -1,17 +1,17 @@
 """The tutorials' consumers as an application, wired as tutorials do."""
 
+import django
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
-http = get_asgi_application()
+django.setup()
 
+from app.serving.lifespan import lifespan  # noqa: E402
 from tests.integration.tutorials import consumers  # noqa: E402  # models need Django to be ready
 
 application = ProtocolTypeRouter(
     {
-        "http": http,
         "websocket": AuthMiddlewareStack(
             URLRouter(
                 [
@@ -24,6 +24,7 @@ application = ProtocolTypeRouter(
                 ]
             )
         ),
+        "lifespan": lifespan,
         "channel": ChannelNameRouter({"thumbnails": consumers.ThumbnailConsumer.as_asgi()}),
     }
 )

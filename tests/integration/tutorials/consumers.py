@@ -1,4 +1,4 @@
-"""Consumers in the style in which every tutorial for Channels teaches them. Nothing here knows of this project."""
+"""Consumers as tutorials for Channels teach them: nothing here knows of this project."""
 
 from typing import Any
 

@@ -26,11 +26,21 @@ def _addresses(name: str, value: list[str]) -> list[tuple[str, int]]:
     """The `host:port` pairs in the variable `name`."""
     pairs = []
     for item in value:
-        host, colon, port = item.rpartition(":")
-        if not colon or not host or not port.isdigit():
+        host, _, port = item.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
             raise EnvError(f'Environment variable "{name}" invalid: expected host:port, got {item!r}')
         pairs.append((host, int(port)))
     return pairs
+
+
+def _database(url: str) -> dj_database_url.DBConfig:
+    """What Django needs to know. The URL holds a password: no error may repeat it."""
+    try:
+        return dj_database_url.parse(url, conn_max_age=60)
+    except ValueError:
+        raise EnvError(
+            'Environment variable "DATABASE_URL" invalid: expected a URL such as postgres://user:password@host/name'
+        ) from None
 
 
 def _origins(value: list[str]) -> list[str]:
@@ -56,7 +66,13 @@ try:
         "ENVIRONMENT", "development", validate=validate.OneOf(["development", "production"])
     )
     PRODUCTION = ENVIRONMENT == "production"
-    NODE_NAME = env.str("NODE_NAME", "node-1", validate=validate.Regexp(r"^[A-Za-z0-9._-]{1,63}$"))
+    NODE_NAME = env.str(
+        "NODE_NAME",
+        "node-1",
+        validate=validate.Regexp(
+            r"^[A-Za-z0-9._-]{1,63}\Z", error="expected 1 to 63 letters, digits, dots, dashes and underscores"
+        ),
+    )
     DATA_FOLDER = env.path("DATA_FOLDER", BASE_DIR / ".data")
     DEBUG = env.bool("DEBUG", False)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
@@ -129,7 +145,7 @@ try:
 
     # --- The database ----------------------------------------------------------------------------------
     DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{DATA_FOLDER}/carillon.sqlite3")
-    DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=60)}
+    DATABASES = {"default": _database(DATABASE_URL)}
 except EnvError as error:
     sys.exit(f"carillon: {error}")
 

@@ -1,4 +1,6 @@
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,65 @@ def test_an_origin_that_no_browser_sends_ends_the_start(monkeypatch: pytest.Monk
         'carillon: Environment variable "ALLOWED_ORIGINS" invalid: '
         f"expected scheme://host[:port], got {origin!r}"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("ENVIRONMENT", "staging", "one of"),
+        ("LOG_LEVEL", "loud", "one of"),
+        ("CHANNEL_LAYER", "pigeons", "one of"),
+        ("NODE_NAME", "node 1", "letters"),
+        ("NODE_NAME", "node-1\n", "letters"),
+        ("DEBUG", "perhaps", "boolean"),
+        ("GUESTS_ALLOWED", "2", "boolean"),
+        ("PUBLIC_PORT", "http", "integer"),
+        ("PUBLIC_PORT", "", "integer"),
+        ("PUBLIC_PORT", "70000", "65535"),
+        ("INTERNAL_PORT", "-1", "65535"),
+        ("TICKET_SECONDS", "1", "5"),
+        ("FRAME_LIMIT_BYTES", "0", "greater than 0"),
+        ("PING_SECONDS", "-1", "greater than 0"),
+        ("PING_SECONDS", "soon", "number"),
+        ("REDIS_PING_SECONDS", "nan", "not permitted"),
+        ("REDIS_PING_SECONDS", "inf", "not permitted"),
+        ("CHANNEL_MESSAGE_LIMIT_BYTES", "5", "1572864"),
+        ("REDIS_SENTINELS", "redis-1", "host:port"),
+        ("REDIS_SENTINELS", "redis-1:26379,redis-2:port", "host:port"),
+        ("REDIS_SENTINELS", "redis-1:99999", "host:port"),
+        ("REDIS_ADDRESS", "redis-1", "host:port"),
+        ("DATABASE_URL", "somewhere", "postgres://"),
+        ("DATABASE_URL", "", "postgres://"),
+    ],
+)
+def test_a_bad_value_ends_the_start_with_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    said = complaint(monkeypatch, **{name: value})
+    assert said.startswith(f'carillon: Environment variable "{name}" invalid: ')
+    assert expected in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("url", ["pigeon://ada:hunter2@host/name", "postgres://ada:hunter2@host:port/name"])
+def test_a_bad_database_url_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    said = complaint(monkeypatch, DATABASE_URL=url)
+    assert '"DATABASE_URL"' in said
+    assert "hunter2" not in said
+
+
+def test_a_bad_value_leaves_no_traceback_and_an_exit_code(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.manage", "check"],
+        cwd=SETTINGS.parents[1],
+        env={"PUBLIC_PORT": "http", "DATA_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert ended.stderr.splitlines() == [
+        'carillon: Environment variable "PUBLIC_PORT" invalid: Not a valid integer.'
+    ]

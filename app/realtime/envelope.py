@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from app.realtime.event import Delivery
 
 VERSION: Final = 1
+KEY_LIMIT_BYTES: Final = 255
 
 _header: Final = struct.Struct("!BB8sQB")
 
@@ -27,8 +28,10 @@ class UnknownEnvelope(Exception):
 
 
 def pack(envelope: Envelope) -> bytes:
-    """The bytes on the bus. A key is 255 bytes at most."""
+    """The bytes on the bus. Raises `ValueError` for a key of more than 255 bytes."""
     key = envelope.key.encode()
+    if len(key) > KEY_LIMIT_BYTES:
+        raise ValueError(f"a coalesce key has {KEY_LIMIT_BYTES} bytes at most, this one has {len(key)}")
     return (
         _header.pack(VERSION, envelope.delivery, envelope.incarnation, envelope.counter, len(key))
         + key
@@ -43,6 +46,8 @@ def unpack(data: bytes) -> Envelope:
         if version != VERSION:
             raise UnknownEnvelope(f"envelope version {version}, expected {VERSION}")
         start = _header.size + key_size
+        if start > len(data):
+            raise UnknownEnvelope(f"its key ends at byte {start}, it has {len(data)}")
         return Envelope(
             incarnation, counter, Delivery(delivery), data[_header.size : start].decode(), data[start:]
         )

@@ -4,6 +4,7 @@ Decodes and encodes, nothing else: no connection, no handler, no framework.
 """
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -72,5 +73,5 @@ def encode_error(command_id: int | None, error: CommandError) -> bytes:
     """The answer to a command that was refused; `id` is null when the frame had none that could be read."""
     body: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.retry_after is not None:
-        body["retry_after"] = round(error.retry_after, 3)
+        body["retry_after"] = ceil(error.retry_after * 1000) / 1000  # never too early
     return _encoder.encode({"id": command_id, "error": body})

@@ -29,13 +29,14 @@ class SessionLookup:
     """Asks for many sessions with one thread hop. Must be used from one event loop only."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[str, Future[Identity | None]]] = []
+        self._waiting: dict[Future[Identity | None], str] = {}
         self._task: Task[None] | None = None
+        self._failing = False
 
     async def identity_of(self, session_key: str) -> Identity | None:
         """Who is signed in, or a guest, in this session; None: nobody. Raises `LookupFailed`."""
         answer: Future[Identity | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((session_key, answer))
+        self._waiting[answer] = session_key
         if self._task is None:
             self._task = asyncio.create_task(self._answer_all(), name="session look-up")
         try:
@@ -43,29 +44,36 @@ class SessionLookup:
                 return await answer
         except TimeoutError:
             raise LookupFailed(f"no answer for {LOOKUP_SECONDS:.0f} s") from None
+        finally:
+            self._waiting.pop(answer, None)
 
     async def _answer_all(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._answer([(key, answer) for key, answer in batch if not answer.done()])
+                batch, self._waiting = self._waiting, {}
+                await self._answer(batch)
         finally:
             self._task = None
 
-    async def _answer(self, batch: list[tuple[str, "Future[Identity | None]"]]) -> None:
+    async def _answer(self, batch: dict["Future[Identity | None]", str]) -> None:
         try:
-            identities = await in_database_thread(
-                partial(identities_of_sessions, {session_key for session_key, _ in batch})
-            )
+            identities = await in_database_thread(partial(identities_of_sessions, set(batch.values())))
         except Exception as error:
-            if isinstance(error, DatabaseError):
-                logger.warning("the sessions of %d connections cannot be read: %s", len(batch), error)
-            else:
-                logger.exception("the sessions of %d connections cannot be read", len(batch))
-            for _, answer in batch:
+            self._tell(error)
+            for answer in batch:
                 if not answer.done():
                     answer.set_exception(LookupFailed(str(error)))
             return
-        for session_key, answer in batch:
+        self._tell(None)
+        for answer, session_key in batch.items():
             if not answer.done():  # a waiter that left (cancelled, or too late) harms nobody else
                 answer.set_result(identities.get(session_key))
+
+    def _tell(self, error: Exception | None) -> None:
+        """Log when it begins and when it ends: every client that comes back meets the same error."""
+        if error is not None and not self._failing:
+            known = isinstance(error, DatabaseError)
+            logger.error("sessions cannot be read: %s", error, exc_info=None if known else error)
+        elif error is None and self._failing:
+            logger.info("sessions can be read again")
+        self._failing = error is not None

@@ -83,13 +83,22 @@ async def test_a_waiter_that_leaves_harms_nobody_else(database: Database) -> Non
     assert await waiting[1] == identity("2")
 
 
-async def test_a_database_that_fails_refuses_for_now_and_only_for_now(database: Database) -> None:
+async def test_a_database_that_fails_refuses_for_now_and_is_logged_once(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger=session_lookup.__name__)
     app = IdentityMiddleware(Arrived())
     database.error = OperationalError("the database is starting up")
     together = await asyncio.gather(*(outcome(app, websocket(cookie="sessionid=1")) for _ in range(3)))
     assert together == [[503, "unavailable"]] * 3
+    assert await outcome(app, websocket(cookie="sessionid=1")) == [503, "unavailable"]
     database.error = None
-    assert await outcome(app, websocket(cookie="sessionid=1")) == ["websocket.accept"]
+    for _ in range(2):
+        assert await outcome(app, websocket(cookie="sessionid=1")) == ["websocket.accept"]
+    assert caplog.messages == [
+        "sessions cannot be read: the database is starting up",
+        "sessions can be read again",
+    ]
 
 
 async def test_a_fault_of_our_own_does_not_leave_anybody_waiting(database: Database) -> None:

@@ -1,17 +1,13 @@
 """The forms of log-in, sign-up and guests: one rule for names, one clear line for each mistake."""
 
-from typing import Any
-
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm, BaseUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from app.accounts.models import User
-from app.accounts.names import NAME_LIMIT, clean_name
+from app.accounts.names import NAME_LIMIT, NAME_TAKEN, clean_name
 from app.accounts.selectors import name_is_taken
-
-NAME_TAKEN = "An account has this name, or one that reads like it. Please choose another."
 
 
 class LogInForm(AuthenticationForm):
@@ -29,9 +25,6 @@ class SignUpForm(BaseUserCreationForm):  # type: ignore[type-arg]  # not subscri
     class Meta:
         model = User
         fields = ("username",)
-
-    def clean_username(self) -> str:
-        return _free_name(self.cleaned_data["username"])
 
     def save(self, commit: bool = True) -> User:
         """The new account. Raises `ValidationError` when the name was taken a moment ago."""
@@ -52,11 +45,7 @@ class GuestForm(forms.Form):
     )
 
     def clean_name(self) -> str:
-        return _free_name(self.cleaned_data["name"])
-
-
-def _free_name(value: Any) -> str:
-    name = clean_name(value)
-    if name_is_taken(name):
-        raise ValidationError(NAME_TAKEN)
-    return name
+        name = clean_name(self.cleaned_data["name"])
+        if name_is_taken(name):
+            raise ValidationError(NAME_TAKEN)
+        return name

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
+from django.core.exceptions import ValidationError
 from django.db import models
 
-from app.accounts.names import NAME_LIMIT, name_key, normalise, validate_name
+from app.accounts.names import NAME_LIMIT, NAME_TAKEN, name_key, normalise, validate_name
 
 
 class UserManager(DjangoUserManager["User"]):
@@ -35,6 +36,13 @@ class User(AbstractUser):
             update_fields = {*update_fields, "name_key"}
         super().save(*args, update_fields=update_fields, **kwargs)
 
+    def clean(self) -> None:
+        """Normalise the name, and refuse one that reads like another account's: for every form there is."""
+        super().clean()
+        others = User.objects.exclude(pk=self.pk)
+        if others.filter(name_key=name_key(self.username)).exists():
+            raise ValidationError({"username": NAME_TAKEN})
+
     @classmethod
     def normalize_username(cls, username: Any) -> Any:
-        return normalise(username)
+        return normalise(username or "")  # a form hands on None for a name that it has refused

@@ -11,6 +11,8 @@ from django.core.exceptions import ValidationError
 NAME_LIMIT: Final = 40
 """Characters of a name after normalisation: what a line of chat can spare for its sender."""
 
+NAME_TAKEN: Final = "An account has this name, or one that reads like it. Please choose another."
+
 # Letters and marks that show nothing although Unicode does not call them format characters: joiners, fillers
 # of Hangul, Khmer and Mongolian, the empty Braille cell, and the two ranges of variation selectors.
 _INVISIBLE: Final = frozenset(

@@ -7,8 +7,8 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from app.accounts import tickets
-from app.accounts.forms import NAME_TAKEN
 from app.accounts.models import User
+from app.accounts.names import NAME_TAKEN
 from app.accounts.selectors import claim_of_user
 from app.realtime.identity import Identity
 
@@ -99,7 +99,8 @@ def test_a_name_that_cannot_be_read_is_refused_with_a_reason(
 def test_two_sign_ups_for_one_name_at_once_leave_one_account(
     client: Client, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.accounts.forms.name_is_taken", lambda name: False)
+    # Both have asked before either writes.
+    monkeypatch.setattr(User, "clean", lambda user: None)
     assert sign_up(client, "ADA") == NAME_TAKEN
     assert list(User.objects.all()) == [ada]
 

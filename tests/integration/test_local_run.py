@@ -63,10 +63,11 @@ def command(arguments: Sequence[str], environment: Mapping[str, str]) -> "subpro
 
 
 class Starter:
-    """A starter with stand-ins for nodes, and its output."""
+    """A starter, usually with stand-ins for nodes, and its output."""
 
-    def __init__(self, folder: Path, **more: str) -> None:
+    def __init__(self, folder: Path, code: str = WITH_STAND_IN, **more: str) -> None:
         self.plan = plan_in(folder)
+        self.code = code
         self.more = more
         self._log = folder / "output.txt"
         self.start()
@@ -74,7 +75,7 @@ class Starter:
     def start(self) -> None:
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", WITH_STAND_IN],
+                [sys.executable, "-c", self.code],
                 cwd=PROJECT_FOLDER,
                 env=environment_of(self.plan, **self.more),
                 stdout=log,
@@ -143,6 +144,22 @@ def all_free(ports: Sequence[int]) -> bool:
 
 def ports_of(starter: Starter) -> list[int]:
     return [*(port for port, _ in starter.plan.uses()), *(port for port, _ in starter.status().values())]
+
+
+def test_the_application_itself_serves_its_page_from_every_node(tmp_path: Path) -> None:
+    code = "import sys; from deploy.local.commands import main; sys.exit(main(['run']))"
+    starter = Starter(tmp_path, code)
+    try:
+        starter.wait_until_up()
+        for number in range(NODES + 1):
+            assert "<title>" in starter.who_answers(starter.plan.port + number)
+        starter.ask("kill-node", "1")
+        assert "<title>" in starter.who_answers(starter.plan.port)
+        assert "node-1 is ready" in starter.ask("start-node", "1")
+    finally:
+        starter.end()
+    assert starter.process.returncode == 0
+    assert all_free([port for port, _ in starter.plan.uses()])
 
 
 # --- While it runs -----------------------------------------------------------------------------------
@@ -264,6 +281,25 @@ def test_a_node_that_does_not_end_is_killed_when_the_end_is_asked_for_again(tmp_
         assert "left politely" not in starter.output()
     finally:
         starter.end()
+
+
+def test_a_run_whose_log_nobody_reads_any_more_ends(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", WITH_STAND_IN],
+        cwd=PROJECT_FOLDER,
+        env=environment_of(plan),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl-C ends everything" in line:
+                break
+        process.stdout.close()
+        command(["kill-node", "1"], environment_of(plan))  # something to say
+        process.wait(PATIENCE)
+    assert all_free([port for port, _ in plan.uses()])
 
 
 def test_a_node_that_does_not_come_up_ends_the_run_with_its_own_words(tmp_path: Path) -> None:

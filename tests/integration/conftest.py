@@ -1,9 +1,12 @@
 """Real servers for the tests of this folder."""
 
-from collections.abc import Iterator
+import asyncio
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from deploy.local.redis_servers import RedisServers
 
@@ -20,3 +23,9 @@ def disturbable_redis(tmp_path: Path) -> Iterator[RedisServers]:
     """A set of this test's own, to kill, pause and fail over."""
     with RedisServers(tmp_path / "redis") as servers:
         yield servers
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], AbstractEventLoop]]:
+    """What opens connections of its own is tried on the loop of nodes and on that of commands and shells."""
+    python = {"asyncio": asyncio.new_event_loop}
+    return python | {"uvloop": uvloop.new_event_loop} if item.path.name == "test_redis_broker.py" else python

@@ -16,6 +16,11 @@ OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 SOON = 0.1
 
 
+@pytest.fixture(autouse=True)
+def frequent_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentinel, "POLL_SECONDS", 0.02)
+
+
 class FakeSentinel:
     def __init__(self, server: FakeRedis) -> None:
         self.server = server

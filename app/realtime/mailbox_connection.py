@@ -38,6 +38,8 @@ class MailboxConnection:
             if self._closing:
                 return
             if self._unsent < self._unsent_limit:
+                if event.delivery is Delivery.LATEST:
+                    self._held.pop(event.key, None)  # superseded: it must not follow this one
                 self._queue_text(event.payload)
             elif event.delivery is Delivery.DURABLE:
                 self.abort(close_codes.SLOW_CONSUMER)

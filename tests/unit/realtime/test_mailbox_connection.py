@@ -1,0 +1,134 @@
+"""The connection for any ASGI server: what waits, what is kept, what is thrown away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.realtime import close_codes
+from app.realtime.connection import Batch
+from app.realtime.event import Delivery, EncodedEvent
+from app.realtime.mailbox_connection import MailboxConnection
+
+
+class Client:
+    """The far end of `send()`: takes as many frames as the test lets it."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._permits = asyncio.Semaphore(0)
+        self.gone = False
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self._permits.acquire()
+        if self.gone:
+            raise ConnectionError("the client has gone")
+        self.messages.append(message)
+
+    async def reads(self, frames: int) -> None:
+        for _ in range(frames):
+            self._permits.release()
+        await settle()
+
+    @property
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.messages if "text" in message]
+
+
+def batch(*texts: str, delivery: Delivery = Delivery.DURABLE, key: str = "") -> Batch:
+    return Batch([EncodedEvent(text.encode(), delivery, key) for text in texts])
+
+
+async def settle() -> None:
+    """Let every task run that can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+async def connection(client: Client) -> AsyncIterator[MailboxConnection]:
+    connection = MailboxConnection(client.send, unsent_limit=10)
+    connection._application = None  # the test is no application to be cancelled
+    yield connection
+    await connection.stop()
+
+
+async def test_frames_leave_in_the_order_of_calls(client: Client, connection: MailboxConnection) -> None:
+    connection.send(b"hello")
+    connection.deliver(batch("one", "two"))
+    connection.close(close_codes.DRAIN)
+    connection.send(b"after the close")
+    await client.reads(10)
+    assert client.texts == ["hello", "one", "two"]
+    assert client.messages[-1] == {
+        "type": "websocket.close",
+        "code": close_codes.DRAIN,
+        "reason": close_codes.REASONS[close_codes.DRAIN],
+    }
+
+
+async def test_a_slow_client_gets_the_newest_of_each_key_when_it_reads_again(
+    client: Client, connection: MailboxConnection
+) -> None:
+    connection.send(b"x" * 10)
+    connection.deliver(batch("old", "new", delivery=Delivery.LATEST, key="price"))
+    connection.deliver(batch("other", delivery=Delivery.LATEST, key="weather"))
+    await client.reads(10)
+    assert client.texts == ["x" * 10, "new", "other"]
+
+
+async def test_an_older_value_never_follows_a_newer_one(
+    client: Client, connection: MailboxConnection
+) -> None:
+    connection.send(b"x" * 8)
+    connection.send(b"y" * 4)
+    connection.deliver(batch("old", delivery=Delivery.LATEST, key="price"))
+    await client.reads(1)
+    connection.deliver(batch("new", delivery=Delivery.LATEST, key="price"))
+    await client.reads(10)
+    assert client.texts[2:] == ["new"]
+
+
+async def test_what_a_slow_client_need_not_know_is_skipped(
+    client: Client, connection: MailboxConnection
+) -> None:
+    connection.send(b"x" * 10)
+    connection.deliver(batch("skipped", delivery=Delivery.DROPPABLE))
+    await client.reads(10)
+    connection.deliver(batch("not skipped", delivery=Delivery.DROPPABLE))
+    await client.reads(10)
+    assert client.texts == ["x" * 10, "not skipped"]
+
+
+@pytest.mark.parametrize("what", ["durable event", "reply"])
+async def test_a_slow_client_that_would_miss_something_is_cut_off(
+    client: Client, connection: MailboxConnection, what: str
+) -> None:
+    connection.send(b"x" * 10)
+    if what == "reply":
+        connection.send(b"reply")
+    else:
+        connection.deliver(batch("durable"))
+    assert connection.close_code == close_codes.SLOW_CONSUMER
+    await client.reads(10)
+    connection.send(b"nothing more")
+    await client.reads(10)
+    assert "nothing more" not in client.texts
+
+
+async def test_a_client_that_has_gone_ends_the_connection(
+    client: Client, connection: MailboxConnection
+) -> None:
+    client.gone = True
+    connection.send(b"hello")
+    await client.reads(1)
+    assert connection.close_code == close_codes.ABNORMAL
+    connection.send(b"into the void")
+    await client.reads(10)
+    assert client.texts == []

@@ -25,6 +25,9 @@ class Subscriber(Protocol):
 class Connection(Subscriber, Protocol):
     """One open WebSocket. Every frame goes through one outgoing queue, so order is the order of calls."""
 
+    closing: bool
+    """Whether `close` or `abort` was called, or the client is gone: nothing more is sent or wanted."""
+
     def send(self, payload: bytes) -> None:
         """Queue one text frame for this connection alone (reply, error, hello). Dropped once closed."""
 

@@ -28,14 +28,14 @@ class MailboxConnection:
         self._filled = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
-        self._closing = False
+        self.closing = False
         self.close_code = close_codes.ABNORMAL
         self._application = asyncio.current_task()
         self._sender = asyncio.get_running_loop().create_task(self._send_all())
 
     def deliver(self, batch: Batch) -> None:
         for event in batch.events:
-            if self._closing:
+            if self.closing:
                 return
             if self._unsent < self._unsent_limit:
                 if event.delivery is Delivery.LATEST:
@@ -50,7 +50,7 @@ class MailboxConnection:
                 metrics.slow_consumers.labels("dropped").inc()
 
     def send(self, payload: bytes) -> None:
-        if self._closing:
+        if self.closing:
             return
         if self._unsent < self._unsent_limit:
             self._queue_text(payload)
@@ -58,8 +58,8 @@ class MailboxConnection:
             self.abort(close_codes.SLOW_CONSUMER)
 
     def close(self, code: int, reason: str = "") -> None:
-        if not self._closing:
-            self._closing = True
+        if not self.closing:
+            self.closing = True
             self.close_code = code
             self._queue(
                 {
@@ -73,7 +73,7 @@ class MailboxConnection:
         """ASGI has no abort: the application ends, and with it whatever the server still holds."""
         if code == close_codes.SLOW_CONSUMER:
             metrics.slow_consumers.labels("closed").inc()
-        self._closing = True
+        self.closing = True
         self.close_code = code
         self._mailbox.clear()
         if self._application is not None:
@@ -91,7 +91,7 @@ class MailboxConnection:
 
     async def stop(self) -> None:
         """End the sending task; whatever waits is thrown away."""
-        self._closing = True
+        self.closing = True
         self._sender.cancel()
         await asyncio.gather(self._sender, return_exceptions=True)
 

@@ -33,7 +33,6 @@ class DirectConnection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
-        "_closing",
         "_code",
         "_fragments",
         "_frame_limit",
@@ -44,6 +43,7 @@ class DirectConnection(asyncio.Protocol):
         "_receiver",
         "_registry",
         "_timer",
+        "closing",
         "transport",
     )
 
@@ -60,11 +60,11 @@ class DirectConnection(asyncio.Protocol):
         self._registry = registry
         self._frame_limit = frame_limit
         self._open = True  # neither closing nor over the budget: the one thing the hot path asks
-        self._closing = False
+        self.closing = False
         self._heard = True
         self._code = close_codes.ABNORMAL
         self._parser: FrameParser | None = None
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None
         self._held: dict[str, EncodedEvent] | None = None
         self._timer: asyncio.TimerHandle | None = None
         transport.set_write_buffer_limits(high=unsent_limit)
@@ -77,25 +77,26 @@ class DirectConnection(asyncio.Protocol):
     def deliver(self, batch: Batch) -> None:
         if self._open:
             self.transport.write(batch.joined)
-        elif not self._closing:
+        elif not self.closing:
             self._deliver_over_budget(batch)
 
     def send(self, payload: bytes) -> None:
         if self._open:
             self.transport.write(text_frame(payload))
-        elif not self._closing:
+        elif not self.closing:
             self._evict()
 
     def close(self, code: int, reason: str = "") -> None:
-        if self._closing:
+        if self.closing:
             return
-        self._begin_closing(code)
         close = Close(code, reason or close_codes.REASONS.get(code, ""))
-        self.transport.write(Frame(Opcode.CLOSE, close.serialize()).serialize(mask=False))
+        frame = Frame(Opcode.CLOSE, close.serialize()).serialize(mask=False)
+        self._begin_closing(code)
+        self.transport.write(frame)
 
     def abort(self, code: int) -> None:
         self._open = False
-        self._closing = True
+        self.closing = True
         self._code = code
         self.transport.abort()
 
@@ -103,16 +104,16 @@ class DirectConnection(asyncio.Protocol):
         self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if not self._closing:
+        if not self.closing:
             self.transport.resume_reading()
 
     # What the server calls -------------------------------------------------------------------------------
 
     def ping(self) -> None:
         """Ask for a sign of life. No sign since the last time: the connection is cut off."""
-        if self._closing:
+        if self.closing:
             return
-        if not self._heard:
+        if not self._heard and self.transport.is_reading():
             self.abort(close_codes.PONG_TIMEOUT)
             return
         self._heard = False
@@ -128,7 +129,7 @@ class DirectConnection(asyncio.Protocol):
         self._open = False
 
     def resume_writing(self) -> None:
-        if self._closing:
+        if self.closing:
             return
         self._open = True
         if self._held:
@@ -145,25 +146,38 @@ class DirectConnection(asyncio.Protocol):
         for frame in parser.events_received():
             assert isinstance(frame, Frame)
             self._frame_received(frame)
+        ended = parser.close_rcvd is not None or parser.parser_exc is not None
         answer = b"".join(parser.data_to_send())
-        if answer and not self._closing:
+        if answer and self._open:
             self.transport.write(answer)
-        if parser.close_rcvd is not None or parser.parser_exc is not None:
+        elif answer and not self.closing and not ended:
+            self._evict()  # it asks, and does not read what it is answered
+        if ended:
             self._end(parser)
+
+    def eof_received(self) -> None:
+        """The client says no more, and said no close: it failed. What is unsent may still leave."""
+        if not self.closing:
+            self._begin_closing(close_codes.ABNORMAL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
-        self._closing = True
+        self.closing = True
         if self._timer is not None:
             self._timer.cancel()
         self._registry.discard(self)
         _connections.dec()
         self._receiver.connection_lost(self._code)
+        # The consumer holds this connection, the parser its generator: let all go now and not at the next
+        # collection.
+        del self._receiver
+        if self._parser is not None:
+            self._parser.parser.close()
 
     # Inside ----------------------------------------------------------------------------------------------
 
     def _frame_received(self, frame: Frame) -> None:
-        if self._closing:
+        if self.closing:
             return
         if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
             self._take(bytes(frame.data), frame.fin)
@@ -173,13 +187,13 @@ class DirectConnection(asyncio.Protocol):
     def _take(self, part: bytes, last: bool) -> None:
         """Collect a message's fragments; the parser has already bounded their sum."""
         if self._fragments is not None:
-            self._fragments.append(part)
+            self._fragments += part
             if not last:
                 return
-            part = b"".join(self._fragments)
+            part = bytes(self._fragments)
             self._fragments = None
         elif not last:
-            self._fragments = [part]
+            self._fragments = bytearray(part)
             return
         if not part.isascii():
             try:
@@ -191,13 +205,14 @@ class DirectConnection(asyncio.Protocol):
 
     def _begin_closing(self, code: int) -> None:
         self._open = False
-        self._closing = True
+        self.closing = True
         self._code = code
+        self.transport.resume_reading()  # the client's answer must be seen
         self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
 
     def _end(self, parser: FrameParser) -> None:
         """The peer has closed, answered our close, or broken the protocol: nothing more will be said."""
-        if not self._closing:
+        if not self.closing:
             close = parser.close_rcvd or parser.close_sent
             self._begin_closing(close.code if close else close_codes.ABNORMAL)
         self.transport.close()

@@ -25,6 +25,7 @@ class Connection:
     """One that only remembers how it was closed."""
 
     def __init__(self) -> None:
+        self.closing = False
         self.closed_with: int | None = None
 
     def close(self, code: int, reason: str = "") -> None:

@@ -19,6 +19,7 @@ class Client:
         self.messages: list[dict[str, Any]] = []
         self._permits = asyncio.Semaphore(0)
         self.gone = False
+        self.application: asyncio.Task[None]
 
     async def send(self, message: dict[str, Any]) -> None:
         await self._permits.acquire()
@@ -53,10 +54,17 @@ async def client() -> Client:
 
 @pytest.fixture
 async def connection(client: Client) -> AsyncIterator[MailboxConnection]:
-    connection = MailboxConnection(client.send, unsent_limit=10)
-    connection._application = None  # the test is no application to be cancelled
-    yield connection
-    await connection.stop()
+    connections: list[MailboxConnection] = []
+
+    async def application() -> None:
+        connections.append(MailboxConnection(client.send, unsent_limit=10))
+        await asyncio.Event().wait()
+
+    client.application = asyncio.create_task(application())
+    await settle()
+    yield connections[0]
+    await connections[0].stop()
+    client.application.cancel()
 
 
 async def test_frames_leave_in_the_order_of_calls(client: Client, connection: MailboxConnection) -> None:
@@ -117,6 +125,7 @@ async def test_a_slow_client_that_would_miss_something_is_cut_off(
         connection.deliver(batch("durable"))
     assert connection.close_code == close_codes.SLOW_CONSUMER
     await client.reads(10)
+    assert client.application.cancelled()
     connection.send(b"nothing more")
     await client.reads(10)
     assert "nothing more" not in client.texts
@@ -128,6 +137,7 @@ async def test_a_client_that_has_gone_ends_the_connection(
     client.gone = True
     connection.send(b"hello")
     await client.reads(1)
+    assert client.application.cancelled()
     assert connection.close_code == close_codes.ABNORMAL
     connection.send(b"into the void")
     await client.reads(10)

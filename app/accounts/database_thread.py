@@ -4,10 +4,12 @@ Never for work of unknown length: who waits here waits for everybody's batch.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -15,6 +17,27 @@ Answer = TypeVar("Answer")
 
 # Starts its thread with the first call, so after any fork; one thread keeps one connection warm.
 _executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accounts-database")
+
+
+class OutageLog:
+    """One line when `what` begins to fail and one when it works again: every client meets the same error."""
+
+    def __init__(self, logger: logging.Logger, what: str) -> None:
+        self._logger = logger
+        self._what = what
+        self._failing = False
+
+    def failed(self, error: Exception) -> None:
+        """With the traceback, unless it is the database that says what is wrong with it."""
+        if not self._failing:
+            self._failing = True
+            expected = isinstance(error, DatabaseError)
+            self._logger.error("%s fails: %s", self._what, error, exc_info=None if expected else error)
+
+    def worked(self) -> None:
+        if self._failing:
+            self._failing = False
+            self._logger.info("%s works again", self._what)
 
 
 async def in_database_thread(work: Callable[[], Answer]) -> Answer:

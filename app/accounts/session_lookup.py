@@ -9,9 +9,7 @@ from asyncio import Future, Task
 from functools import partial
 from typing import Final
 
-from django.db import Error as DatabaseError
-
-from app.accounts.database_thread import in_database_thread
+from app.accounts.database_thread import OutageLog, in_database_thread
 from app.accounts.selectors import identities_of_sessions
 from app.realtime.identity import Identity
 
@@ -31,7 +29,7 @@ class SessionLookup:
     def __init__(self) -> None:
         self._waiting: dict[Future[Identity | None], str] = {}
         self._task: Task[None] | None = None
-        self._failing = False
+        self._outage = OutageLog(logger, "looking up sessions")
 
     async def identity_of(self, session_key: str) -> Identity | None:
         """Who is signed in, or a guest, in this session; None: nobody. Raises `LookupFailed`."""
@@ -59,21 +57,12 @@ class SessionLookup:
         try:
             identities = await in_database_thread(partial(identities_of_sessions, set(batch.values())))
         except Exception as error:
-            self._tell(error)
+            self._outage.failed(error)
             for answer in batch:
                 if not answer.done():
                     answer.set_exception(LookupFailed(str(error)))
             return
-        self._tell(None)
+        self._outage.worked()
         for answer, session_key in batch.items():
             if not answer.done():  # a waiter that left (cancelled, or too late) harms nobody else
                 answer.set_result(identities.get(session_key))
-
-    def _tell(self, error: Exception | None) -> None:
-        """Log when it begins and when it ends: every client that comes back meets the same error."""
-        if error is not None and not self._failing:
-            known = isinstance(error, DatabaseError)
-            logger.error("sessions cannot be read: %s", error, exc_info=None if known else error)
-        elif error is None and self._failing:
-            logger.info("sessions can be read again")
-        self._failing = error is not None

@@ -10,9 +10,7 @@ from functools import partial
 from typing import Final
 from weakref import ref
 
-from django.db import Error as DatabaseError
-
-from app.accounts.database_thread import in_database_thread
+from app.accounts.database_thread import OutageLog, in_database_thread
 from app.accounts.selectors import claims_that_no_longer_hold
 from app.accounts.tickets import Claim
 from app.observability import metrics
@@ -31,6 +29,7 @@ class Verification:
     def __init__(self) -> None:
         self._pending: list[tuple[Claim, ref[Connection]]] = []
         self._task: Task[None] | None = None
+        self._outage = OutageLog(logger, "verifying accounts")
 
     def verify_later(self, claim: Claim, connection: Connection) -> None:
         """Close `connection` with IDENTITY_REVOKED within a second if `claim` does not hold; once."""
@@ -53,13 +52,11 @@ class Verification:
                 partial(claims_that_no_longer_hold, {claim for claim, _ in batch})
             )
         except Exception as error:
-            if isinstance(error, DatabaseError):
-                logger.warning("%d connections wait for their verification: %s", len(batch), error)
-            else:
-                logger.exception("%d connections wait for their verification", len(batch))
+            self._outage.failed(error)
             metrics.verifications.labels("failed").inc(len(batch))
             self._pending += batch
             return
+        self._outage.worked()
         closed = 0
         for claim, known in batch:
             if claim in revoked and (connection := known()) is not None:

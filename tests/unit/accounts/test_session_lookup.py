@@ -96,8 +96,8 @@ async def test_a_database_that_fails_refuses_for_now_and_is_logged_once(
     for _ in range(2):
         assert await outcome(app, websocket(cookie="sessionid=1")) == ["websocket.accept"]
     assert caplog.messages == [
-        "sessions cannot be read: the database is starting up",
-        "sessions can be read again",
+        "looking up sessions fails: the database is starting up",
+        "looking up sessions works again",
     ]
 
 

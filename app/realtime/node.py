@@ -6,8 +6,8 @@ Local connections are served first and whatever the bus does; the bus only carri
 import asyncio
 import secrets
 from asyncio import AbstractEventLoop, Future
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
 
@@ -49,6 +49,7 @@ class Node:
         self.incarnation = secrets.token_bytes(8)
         self.broker = broker
         self.hub = Hub(asyncio.get_running_loop().call_soon)
+        self.ending: AsyncGenerator[None, None] | None = None
         self._counter = 0
         self._connections = 0
         self._listeners: dict[str, Listener] = {}
@@ -145,7 +146,20 @@ def current_node() -> Node:
     node = _nodes.get(loop)
     if node is None:
         node = _nodes[loop] = make_node()
+        node.ending = _end_with_loop(node)
+        with suppress(StopIteration):
+            node.ending.__anext__().send(None)  # runs to its `yield`, which waits for nothing
     return node
+
+
+async def _end_with_loop(node: Node) -> AsyncGenerator[None, None]:
+    # Whoever runs an event loop closes its asynchronous generators at the end: the one thing that a script,
+    # a test and every ASGI server do alike, with lifespan or without.
+    try:
+        yield
+    finally:
+        if running_node() is node:
+            await stop_node()
 
 
 def running_node() -> Node | None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -12,6 +14,7 @@ from app.realtime.channel_layer import FanoutChannelLayer
 from app.realtime.node import current_node, stop_node
 from deploy.local.redis_servers import RedisServers
 from tests.channel_layer_contract import ChannelLayerContract, say, until, within
+from tests.channel_layer_settings import environment_for
 
 
 @pytest.fixture
@@ -90,3 +93,46 @@ def test_without_redis_whoever_is_not_a_node_is_told(monkeypatch: pytest.MonkeyP
         async_to_sync(layer.group_send)("g", say(1))
     with pytest.raises(BusUnavailable, match="Redis"):
         async_to_sync(layer.send)("specific.0011223344556677!8899", say(1))
+
+
+SCRIPT = """
+import asyncio, gc, warnings
+import django
+from asgiref.sync import async_to_sync
+
+django.setup()
+
+from channels.layers import get_channel_layer
+
+async def main():
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("g", channel)
+    await layer.group_send("g", {"n": 1})
+    assert await layer.receive(channel) == {"n": 1}
+
+asyncio.run(main())
+asyncio.run(main())
+layer = get_channel_layer()
+async_to_sync(layer.new_channel)()
+async_to_sync(layer.group_send)("g", {"n": 2})
+async_to_sync(layer.send)("thumbnails", {"n": 3})
+assert async_to_sync(layer.receive)("thumbnails") == {"n": 3}
+gc.collect()
+"""
+
+
+def test_a_script_leaves_nothing_open(redis_servers: RedisServers) -> None:
+    environment = environment_for("fanout", redis_servers)
+    environment["LOG_LEVEL"] = "WARNING"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    _, port = redis_servers.primary_address()
+    assert clients(redis_servers) == 0, redis_servers.ask(port, "CLIENT", "LIST")

@@ -1,6 +1,15 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from channels.exceptions import ChannelFull
+from channels.layers import channel_layers
+from pytest_django import Settings
+
+from app.realtime.channel_layer import FanoutChannelLayer
 from app.realtime.memory_broker import MemoryBroker
 from app.realtime.node import current_node
-from tests.channel_layer_contract import ChannelLayerContract
+from tests.channel_layer_contract import ChannelLayerContract, received, say
 
 
 class TestOnTheMemoryBroker(ChannelLayerContract):
@@ -8,3 +17,44 @@ class TestOnTheMemoryBroker(ChannelLayerContract):
         broker = current_node().broker
         assert isinstance(broker, MemoryBroker)
         return len(broker._groups)
+
+
+class TestNormalChannels:
+    """Without Redis the task queue is this process' own."""
+
+    @pytest.fixture
+    async def layer(self, settings: Settings) -> AsyncIterator[FanoutChannelLayer]:
+        settings.CHANNEL_LAYERS = {
+            "default": {"BACKEND": "app.realtime.channel_layer.FanoutChannelLayer"},
+            "tasks": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 3}},
+        }
+        layer = channel_layers["default"]
+        yield layer
+        await layer.flush()
+
+    async def test_tasks_go_through_the_task_queue(self, layer: FanoutChannelLayer) -> None:
+        for n in range(3):
+            await layer.send("thumbnails", say(n))
+        with pytest.raises(ChannelFull):
+            await layer.send("thumbnails", say(3))
+        assert await received(layer, "thumbnails", 3) == [0, 1, 2]
+
+    async def test_flush_forgets_tasks(self, layer: FanoutChannelLayer) -> None:
+        await layer.send("thumbnails", say(1))
+        await layer.flush()
+        await layer.send("thumbnails", say(2))
+        assert await received(layer, "thumbnails", 1) == [2]
+
+
+def test_a_loop_that_ends_takes_its_node_along() -> None:
+    layer = FanoutChannelLayer()
+
+    async def script() -> None:
+        channel = await layer.new_channel()
+        await layer.group_add("g", channel)
+        await layer.group_send("g", say(1))
+        assert await received(layer, channel, 1) == [1]
+
+    for _ in range(3):
+        asyncio.run(script())
+    assert MemoryBroker._brokers == []

@@ -4,8 +4,10 @@ Everything else, stock WebSocket consumers included, goes the way uvicorn made f
 """
 
 import asyncio
-from typing import Final
+import sys
+from typing import Final, cast
 
+from httptools import HttpParserUpgrade
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -41,14 +43,24 @@ class HttpProtocol(HttpToolsProtocol):
             self._upgrades = super()._should_upgrade()
         return self._upgrades
 
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn's, which forgets what came in one read with an upgrade's request."""
+        self._read = data
+        super().data_received(data)
+        self._read = b""
+
     def handle_websocket_upgrade(self) -> None:
         """Called by uvicorn when a request's headers are complete and ask for a WebSocket."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.send_400_response("expected the upgrade after the answer to the request before it")
+            return
         if not self.url.startswith(FAST_PATH):
             super().handle_websocket_upgrade()
             return
+        paused = cast(HttpParserUpgrade, sys.exception())  # uvicorn calls from where it caught this
         self.connections.discard(self)
         transport = self.transport
-        transport.set_protocol(Upgrade(self, transport))
+        transport.set_protocol(Upgrade(self, transport, self._read[paused.args[0] :]))
         # The parser and its protocol hold each other: let both go now and not at the next collection.
         self.parser = None  # type: ignore[assignment]
         self.flow = None  # type: ignore[assignment]

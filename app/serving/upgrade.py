@@ -6,13 +6,14 @@ extension offers, or refuses; `websocket.accept` belongs to uvicorn's own path.
 
 import asyncio
 import logging
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from websockets.utils import accept_key
 
+from app.realtime import close_codes
 from app.realtime.connection import Receiver
 from app.realtime.consumers import DIRECT_EXTENSION
 from app.realtime.event import text_frame
@@ -26,15 +27,17 @@ logger = logging.getLogger(__name__)
 _ACCEPT: Final = (
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
+_OURS: Final = (b"content-length", b"connection")
+"""Headers of a refusal that are ours to say."""
 
 
 class Upgrade(asyncio.Protocol):
     """The transport's protocol, and the application's `receive` and `send`, until the answer is written."""
 
-    def __init__(self, http: "HttpProtocol", transport: asyncio.Transport) -> None:
+    def __init__(self, http: "HttpProtocol", transport: asyncio.Transport, early: bytes) -> None:
         self._transport = transport
         self._server_state = http.server_state
-        self._early: list[bytes] | None = None
+        self._early = b""
         self._answered = False
         self._asked = False
         self._connection: DirectConnection | None = None
@@ -45,6 +48,8 @@ class Upgrade(asyncio.Protocol):
         fields = dict(http.headers)
         self._key = fields.get(b"sec-websocket-key", b"").decode("latin-1")
         self._task: asyncio.Task[None] | None = None
+        if early:
+            self.data_received(early)
         if fields.get(b"sec-websocket-version") != b"13":
             self._answer(426, [(b"sec-websocket-version", b"13")], b"expected Sec-WebSocket-Version: 13\n")
         elif len(self._key) != 24 or http.scope["method"] != "GET":
@@ -55,7 +60,9 @@ class Upgrade(asyncio.Protocol):
     def _start(self, http: "HttpProtocol", fields: dict[bytes, bytes]) -> None:
         raw_path, _, query_string = http.url.partition(b"?")
         path = raw_path.decode("latin-1")
-        offered = fields.get(b"sec-websocket-protocol", b"").decode("latin-1")
+        offered = fields.get(b"sec-websocket-protocol", b"")
+        if len(fields) != len(http.headers):  # a header came twice: of this one each counts
+            offered = b",".join(value for name, value in http.headers if name == b"sec-websocket-protocol")
         scope: dict[str, Any] = {
             "type": "websocket",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -68,7 +75,9 @@ class Upgrade(asyncio.Protocol):
             "raw_path": raw_path,
             "query_string": query_string,
             "headers": http.headers,
-            "subprotocols": [token.strip() for token in offered.split(",")] if offered else [],
+            "subprotocols": [token.strip() for token in offered.decode("latin-1").split(",")]
+            if offered
+            else [],
             "state": http.app_state.copy(),
             "extensions": {"websocket.http.response": {}, DIRECT_EXTENSION: self},
         }
@@ -81,6 +90,8 @@ class Upgrade(asyncio.Protocol):
             await application(scope, self.receive, self.send)
         except Exception:
             logger.exception("the application failed on %s", scope["path"])
+            if self._connection is not None:
+                self._connection.close(close_codes.INTERNAL_ERROR)
         finally:
             if self._connection is None and not self._answered:
                 self._answer(500, [], b"internal server error\n")
@@ -105,8 +116,12 @@ class Upgrade(asyncio.Protocol):
         self._transport.set_protocol(connection)
         if self._early:
             # After the consumer's own first frames: it is still in the middle of opening.
-            asyncio.get_running_loop().call_soon(connection.data_received, b"".join(self._early))
+            asyncio.get_running_loop().call_soon(self._hand_over, connection)
         return connection
+
+    def _hand_over(self, connection: DirectConnection) -> None:
+        connection.resume_reading()
+        connection.data_received(self._early)
 
     async def receive(self) -> dict[str, Any]:
         """ASGI receive: the upgrade itself, then its end."""
@@ -140,10 +155,9 @@ class Upgrade(asyncio.Protocol):
     # What the transport calls ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """A client that talks before it was let in: kept for the connection, within reason."""
-        self._early = [*(self._early or ()), data]
-        if sum(map(len, self._early)) > settings.FRAME_LIMIT_BYTES:
-            self._transport.abort()
+        """A client that talks before it was let in: one read is kept for the connection, the rest waits."""
+        self._early += data
+        self._transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._answered = True
@@ -157,8 +171,8 @@ class Upgrade(asyncio.Protocol):
             return
         self._answered = True
         lines = [
-            b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()),
-            *(name + b": " + value for name, value in headers),
+            STATUS_LINE[status].rstrip(b"\r\n"),
+            *(name + b": " + value for name, value in headers if name.lower() not in _OURS),
             b"content-length: %d" % len(body),
             b"connection: close",
         ]

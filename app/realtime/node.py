@@ -4,6 +4,7 @@ Local connections are served first and whatever the bus does; the bus only carri
 """
 
 import asyncio
+import logging
 import secrets
 from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -21,6 +22,8 @@ from app.realtime.connection import Subscriber
 from app.realtime.envelope import Envelope, UnknownEnvelope
 from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
 from app.realtime.hub import Hub
+
+logger = logging.getLogger(__name__)
 
 EVERYONE: Final = "node.everyone"
 """A group of this node alone, never on the bus: all its connections."""
@@ -103,7 +106,7 @@ class Node:
         metrics.publishes.inc()
         listener = self._listeners.get(group)
         if listener is not None:
-            listener(payload)
+            _tell(listener, payload)
         return self._to_bus(group, Delivery.DROPPABLE, "", payload)
 
     def _to_bus(self, group: str, delivery: Delivery, key: str, payload: bytes) -> bool:
@@ -127,7 +130,7 @@ class Node:
             if listener is None:
                 self.hub.publish(group, EncodedEvent(payload, delivery, key))
             else:
-                listener(payload)
+                _tell(listener, payload)
         metrics.bus_received.labels("heard").inc(heard)
         metrics.bus_received.labels("echo").inc(echoes)
         metrics.bus_received.labels("unknown").inc(unknown)
@@ -135,6 +138,14 @@ class Node:
     def _bus_changed(self, connected: bool) -> None:
         metrics.bus_connected.set(connected)
         self.hub.publish(EVERYONE, encode_event(BusChanged(connected=connected)))
+
+
+def _tell(listener: Listener, payload: bytes) -> None:
+    """A listener that fails costs nobody the messages that came in the same read."""
+    try:
+        listener(payload)
+    except Exception:
+        logger.exception("a listener failed to take %d bytes", len(payload))
 
 
 _nodes: "WeakKeyDictionary[AbstractEventLoop, Node]" = WeakKeyDictionary()

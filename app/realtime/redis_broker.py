@@ -231,7 +231,7 @@ class RedisBroker(Broker):
                 self._give_up()
             except RedisError as error:
                 failures += 1
-                self._note(str(error))
+                self._note(f"{error}; trying again until it is there")
                 self._give_up()
             except Exception:
                 failures += 1  # a fault of ours, but no reason to stay deaf for ever
@@ -257,10 +257,10 @@ class RedisBroker(Broker):
         )
         self._connection = connection
         connection.lost = self._lost
+        role = connection.execute("ROLE")
         connection.watch(settings.REDIS_PING_SECONDS, "ROLE", _judge_role)
-        role = await connection.execute("ROLE")
-        if _judge_role(role):
-            raise RedisError(f"{connection} is no primary, its role is {role[0].decode()!r}")
+        if _judge_role(await role):
+            raise RedisError(f"{connection} is no primary but a replica")
         if sent := self._send_subscriptions(connection):
             await asyncio.wait(sent)
         if connection.lost_reason:
@@ -329,12 +329,12 @@ class RedisBroker(Broker):
         """One line for each trouble, however often it is met until the bus is back."""
         if trouble not in self._troubles:
             self._troubles.add(trouble)
-            logger.warning("bus: %s; trying again until it is back", trouble)
+            logger.warning("bus: %s", trouble)
 
 
 def _judge_role(role: Any) -> str:
     """The primary may be demoted while we are connected to it, and a replica takes PUBLISH without a word."""
-    return "" if role[:1] == [b"master"] else "demoted"
+    return "" if isinstance(role, list) and role[:1] == [b"master"] else "demoted"
 
 
 def _chunks(groups: list[str]) -> list[list[str]]:

@@ -6,7 +6,7 @@ It never retries, never reconnects and never waits for a caller: whoever owns it
 import asyncio
 from asyncio import Future, TimerHandle, Transport
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from ssl import SSLContext
 from typing import Any, Final, NamedTuple, cast
 
@@ -94,14 +94,9 @@ class RedisConnection(asyncio.Protocol):
             self._transport.write(commands)
         return awaited.done
 
-    async def execute(self, *command: str | bytes | int) -> Any:
-        """One command, one answer. Raises `RedisError`."""
-        answers = await self.send(pack(*command), 1)
-        if not answers:
-            raise RedisLost(f"{self} was lost: {self.lost_reason}")
-        if isinstance(answers[0], ErrorAnswer):
-            raise RedisError(f"{self} refused {command[0]!s}: {answers[0]}")
-        return answers[0]
+    def execute(self, *command: str | bytes | int) -> Coroutine[Any, Any, Any]:
+        """Write one command at once; await its one answer. Raises `RedisError`."""
+        return self._only_answer(command[0], self.send(pack(*command), 1))
 
     def unsent(self) -> int:
         """Bytes written here that the kernel has not taken yet."""
@@ -151,6 +146,14 @@ class RedisConnection(asyncio.Protocol):
         self._finish("closed")
         if not self.closed.done():
             self.closed.set_result(None)
+
+    async def _only_answer(self, name: str | bytes | int, answered: "Future[list[Any]]") -> Any:
+        answers = await answered
+        if not answers:
+            raise RedisLost(f"{self} was lost: {self.lost_reason}")
+        if isinstance(answers[0], ErrorAnswer):
+            raise RedisError(f"{self} refused {name!s}: {answers[0]}")
+        return answers[0]
 
     def _answered(self, answer: Any, by_push: bool) -> None:
         """Answers come in the order of commands, so each one belongs to the oldest command not yet done."""

@@ -9,7 +9,7 @@ from pytest_django import Settings
 from app.realtime.broker import Broker
 from app.realtime.redis_broker import RedisBroker
 from deploy.local.redis_servers import RedisServers
-from tests.broker_contract import BrokerContract, eventually, listening
+from tests.broker_contract import PATIENCE, BrokerContract, eventually, listening
 
 
 class TestRedisBroker(BrokerContract):
@@ -42,11 +42,13 @@ async def test_a_redis_that_restarts_empty_is_joined_again_with_all_groups(alone
         await eventually(lambda: len(ear.heard) == 1_000, "every group is heard again")
 
 
-async def test_a_password_is_used_and_a_changed_one_keeps_out_until_it_is_right(
+async def test_a_user_needs_the_right_password_and_no_other_rights_than_documented(
     alone: RedisServers, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = alone.redis_addresses[0][1]
-    alone.ask(port, "ACL", "SETUSER", "node", "on", ">hunter2", "allchannels", "+@all")
+    commands = ("+hello", "+role", "+subscribe", "+unsubscribe", "+publish")
+    channels = ("resetchannels", "&carillon:*")
+    alone.ask(port, "ACL", "SETUSER", "node", "on", ">hunter2", "-@all", *commands, *channels)
     alone.ask(port, "ACL", "SETUSER", "default", "off")
     settings.REDIS_USERNAME, settings.REDIS_PASSWORD = "node", "hunter1"
     async with listening(RedisBroker()) as ear:
@@ -57,6 +59,10 @@ async def test_a_password_is_used_and_a_changed_one_keeps_out_until_it_is_right(
         await ear.broker.subscribe("g")
         ear.broker.publish("g", b"let in")
         await ear.hears(b"let in")
+        ear.broker.unsubscribe("g")
+        await ear.broker.flush(PATIENCE)
+        await eventually(lambda: ear.broker.connected, "the broker is connected")
+        assert "refused" not in caplog.text.partition("joined")[2]
 
 
 async def test_a_channel_that_the_user_may_not_use_is_said(

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node start-node failover clean-data test test-browser test-failure check fmt lock
+.PHONY: help setup run status kill-node start-node failover clean-data bench test test-browser test-failure check fmt lock
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,12 +50,15 @@ test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
 test-failure: .venv/dev ## killed nodes, Redis failovers, clients that stop reading
 	$(BIN)/python -m pytest tests/failure
 
+bench: .venv/run ## what it can do, against a bare send loop and stock Channels: ONLY=fanout ROUNDS=7 CONNECTIONS=1000 IDLE=10000 SAVE=1
+	@$(BIN)/python -m loadtest.bench $(foreach figure,$(ONLY),--only $(figure)) $(if $(SAVE),--save) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(IDLE),--idle $(IDLE))
+
 check: .venv/dev ## format, lint, types, import ladder, duplicated code, documentation
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy app deploy tests
+	$(BIN)/mypy app deploy loadtest tests
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pylint --score=n app deploy tests
+	$(BIN)/pylint --score=n app deploy loadtest tests
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py tests/unit/test_repository.py
 
 fmt: .venv/dev ## format, and mend what the linter can

@@ -1,0 +1,1 @@
+"""What tries Carillon from outside: a stranger who speaks the wire protocol and imports nothing of app."""

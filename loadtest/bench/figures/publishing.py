@@ -1,0 +1,80 @@
+"""One round of publishes on one server, seen by the server and by the client."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Final
+
+from loadtest.bench import wire
+from loadtest.bench.client import Crowd
+from loadtest.bench.processes import Kind, Server, Stage
+
+PATIENCE_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round took. `server_seconds` is what the server says: first publish to last byte written."""
+
+    deliveries: int
+    server_seconds: float
+    client_seconds: float
+    cpu_seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Deliveries, by the server's clock."""
+        return self.deliveries / self.server_seconds
+
+    @property
+    def received_per_second(self) -> float:
+        """Deliveries, by the client's clock: from asking to the last byte read."""
+        return self.deliveries / self.client_seconds
+
+    @property
+    def cpu_microseconds(self) -> float:
+        """Of the server, per delivery."""
+        return self.cpu_seconds / self.deliveries * 1e6
+
+
+@dataclass(frozen=True)
+class Publishes:
+    """What one round asks of a server: `per_tick` in one turn of its loop, or `per_second`."""
+
+    count: int
+    per_tick: int = 1
+    per_second: float = 0.0
+
+
+def publish(server: Server, crowd: Crowd, publishes: Publishes) -> Round:
+    """Have `server` publish to `crowd`. Raises `WireError` unless everybody got exactly these events."""
+    assert server.control is not None
+    expected = [wire.event(wire.FIRST_NUMBER + number) for number in range(publishes.count)]
+    paced_seconds = publishes.count / publishes.per_second if publishes.per_second else 0.0
+    patience = PATIENCE_SECONDS + paced_seconds
+    server.settle()
+    cpu, started = server.cpu_seconds(), perf_counter()
+    server.control.tell("bench.publish", **asdict(publishes))
+    received = crowd.receive(expected, patience)
+    reply = server.control.reply(patience)
+    cpu = server.cpu_seconds() - cpu
+    if reply["recipients"] != len(crowd):
+        raise wire.WireError(f"{server.kind.name} has {reply['recipients']} recipients, not {len(crowd)}")
+    return Round(publishes.count * len(crowd), reply["seconds"], received - started, cpu)
+
+
+def in_turns(
+    stage: Stage, connections: int, rounds: int, plan: Mapping[Kind, Publishes]
+) -> dict[Kind, list[Round]]:
+    """All servers of the plan run at once, and every round asks one after the other (A B A B)."""
+    results: dict[Kind, list[Round]] = {kind: [] for kind in plan}
+    with ExitStack() as exits:
+        servers = exits.enter_context(stage.running(*plan))
+        crowds = [exits.enter_context(server.crowd(connections)) for server in servers]
+        for number in range(-1, rounds):  # the first warms up and is not counted
+            for server, crowd in zip(servers, crowds, strict=True):
+                one = publish(server, crowd, plan[server.kind])
+                if number >= 0:
+                    results[server.kind].append(one)
+    return results

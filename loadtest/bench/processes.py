@@ -1,0 +1,213 @@
+"""Starts the servers of a run, each on its core and a free port, and leaves none of them behind."""
+
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from deploy.local.guardian import Guardian
+from deploy.local.ports import HOST, free_ports
+from deploy.local.processes import Process, StartFailed, wait_until
+from deploy.local.redis_binary import redis_server
+from loadtest.bench import machine, wire
+from loadtest.bench.client import Crowd
+from loadtest.bench.control import Control
+
+START_SECONDS: Final = 30.0
+PEOPLE: Final = 2_000
+"""Accounts; connections take their turns with them."""
+
+_PYTHON: Final = sys.executable
+_SERVERS: Final = "loadtest.bench.servers"
+_UVICORN: Final = (
+    "-m uvicorn --no-access-log --log-level warning --ws-ping-interval 3600 --ws-ping-timeout 3600"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """How one of the servers is started and spoken to. `{port}` stands for its port."""
+
+    name: str
+    command: str
+    environment: dict[str, str]
+    control_path: str = "/control"
+    member_path: str = "/"
+    idle_path: str = "/"
+    signed_in_path: str = "/"
+
+
+CARILLON: Final = Kind(
+    "Carillon",
+    "-m gunicorn -k app.serving.worker.CarillonWorker -c python:app.serving.gunicorn_conf "
+    f"{_SERVERS}.carillon:application",
+    {},
+    control_path="/realtime/bench/control/",
+    member_path="/realtime/bench/member/",
+    idle_path="/realtime/",
+    signed_in_path="/realtime/",
+)
+BARE: Final = Kind("bare send() loop", f"-m {_SERVERS}.bare {{port}}", {})
+UPGRADE_ONLY: Final = Kind("bare uvloop upgrade", f"-m {_SERVERS}.upgrade_only {{port}}", {})
+STOCK_CORE, STOCK_PUBSUB = (
+    Kind(
+        f"stock {name}",
+        f"{_UVICORN} --port {{port}} {_SERVERS}.stock:application",
+        {"CHANNEL_LAYER": layer},
+        signed_in_path="/signed-in/",
+    )
+    for name, layer in (("core", "channels_redis"), ("pub/sub", "channels_redis_pubsub"))
+)
+STOCK: Final = (STOCK_CORE, STOCK_PUBSUB)
+
+
+class Server:
+    """One that runs."""
+
+    def __init__(self, kind: Kind, process: Process, port: int, people: Sequence[dict[str, str]]) -> None:
+        self.kind = kind
+        self.port = port
+        self.process = process
+        self.control: Control | None = None
+        self.pid = process.pid
+        self._people = people
+
+    def connect_control(self) -> None:
+        """Wait until it answers. Raises `StartFailed`."""
+        request = wire.request(self.kind.control_path, self.port, ticket=self._people[0]["ticket"])
+
+        def answers() -> bool:
+            with suppress(OSError):
+                self.control = Control(self.port, request)
+            return self.control is not None or not self.process.alive
+
+        wait_until(answers, START_SECONDS)
+        if self.control is None:
+            raise StartFailed(f"{self.kind.name} does not answer:\n{self.process.tail()}")
+        if self.kind is not UPGRADE_ONLY:
+            self.pid = self.control.ask("bench.about")["pid"]
+
+    def requests(self, path: str, count: int, *, by: str = "ticket") -> list[bytes]:
+        """Upgrade requests of `count` people, by "ticket" or by "session"."""
+        people = itertools.islice(itertools.cycle(self._people), count)
+        return [wire.request(path, self.port, **{by: person[by]}) for person in people]
+
+    @contextmanager
+    def crowd(self, count: int) -> Iterator[Crowd]:
+        """`count` connections that are in the group."""
+        with Crowd() as crowd:
+            crowd.open(self.port, self.requests(self.kind.member_path, count))
+            yield crowd
+
+    def cpu_seconds(self) -> float:
+        """Of all threads of the process that serves, user and system, to the nanosecond."""
+        return time.clock_gettime((~self.pid << 3) | 2)  # what clock_getcpuclockid(3) answers for a process
+
+    def settle(self) -> None:
+        """Wait until it has nothing left to do: what one round left over must not be paid for by the next."""
+        before = self.cpu_seconds()
+        for _ in range(100):
+            time.sleep(0.05)
+            now = self.cpu_seconds()
+            if now - before < 0.004:
+                return
+            before = now
+
+    def resident_kib(self) -> int:
+        """Its resident memory after a collection of garbage."""
+        assert self.control is not None
+        self.control.ask("bench.about")
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise RuntimeError(f"process {self.pid} has no resident memory")
+
+    def stop(self) -> None:
+        """End it at once: there is nothing in it that anybody would miss."""
+        if self.control is not None:
+            self.control.close()
+        self.process.kill()
+
+
+class Stage:
+    """What all figures of a run share: the guardian, Redis, and the people who connect."""
+
+    def __init__(self) -> None:
+        self._guardian = Guardian()
+        self._exits = ExitStack()
+        self._people: list[dict[str, str]] = []
+        self._environment: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as exits:
+            exits.callback(self._guardian.close)
+            folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="carillon-bench-")))
+            [redis_port] = free_ports(1)
+            options = f"--bind {HOST} --port {redis_port} --save  --appendonly no --dir {folder}"
+            redis = Process("redis", [redis_server(), *options.split(" ")], self._guardian)
+            exits.callback(redis.kill)
+            self._environment = os.environ | {
+                "CHANNEL_CAPACITY": "100000",
+                "COMMANDS_BURST": "1000",
+                "DATA_FOLDER": str(folder),
+                "LOG_LEVEL": "WARNING",
+                "NODE_NAME": "bench",
+                "PING_SECONDS": "3600",
+                "PYTHONPATH": str(machine.REPOSITORY),
+                "REDIS_ADDRESS": f"{HOST}:{redis_port}",
+                "TICKET_SECONDS": "600",
+            }
+            for name in ("DATABASE_URL", "ENVIRONMENT", "REDIS_SENTINELS", "SECRET_KEYS"):
+                self._environment.pop(name, None)
+            self._people = self._make_people(folder)
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.close()
+
+    @contextmanager
+    def running(self, *kinds: Kind) -> Iterator[list[Server]]:
+        """These servers, answering; ended afterwards."""
+        with ExitStack() as exits:
+            servers = []
+            for kind in kinds:
+                [port] = free_ports(1)
+                command = [_PYTHON, *kind.command.format(port=port).split()]
+                environment = self._environment | {"PUBLIC_PORT": str(port)} | kind.environment
+                server = Server(
+                    kind,
+                    self._pinned(kind.name, command, environment, machine.SERVER_CORE),
+                    port,
+                    self._people,
+                )
+                exits.callback(server.stop)
+                server.connect_control()
+                servers.append(server)
+            for server in servers:
+                server.settle()
+            yield servers
+
+    def _pinned(self, name: str, command: Sequence[str], environment: dict[str, str], core: int) -> Process:
+        launcher = [_PYTHON, "-m", "loadtest.bench.pinned", str(core), *command]
+        return Process(name, launcher, self._guardian, environment=environment, cwd=machine.REPOSITORY)
+
+    def _make_people(self, folder: Path) -> list[dict[str, str]]:
+        file = folder / "people.json"
+        command = [_PYTHON, "-m", f"{_SERVERS}.people", str(PEOPLE), str(file)]
+        process = self._pinned("people", command, self._environment, machine.CLIENT_CORE)
+        if not wait_until(lambda: not process.alive, START_SECONDS) or process.exit_code:
+            raise StartFailed(f"no accounts for the run:\n{process.tail()}")
+        process.bury()
+        people: list[dict[str, str]] = json.loads(file.read_text())
+        return people

@@ -165,6 +165,16 @@ def test_the_class_of_each_event_is_the_one_that_the_docs_say() -> None:
         assert documented[name] == event.delivery.name.lower(), name
 
 
+def test_the_ladder_in_the_docs_has_every_room() -> None:
+    rooms = {
+        f"app/{path.name}/" if path.is_dir() else f"app/{path.name}"
+        for path in (ROOT / "app").iterdir()
+        if (path / "__init__.py").exists() or (path.suffix == ".py" and path.stem != "__init__")
+    }
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## The ladder")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(app/[^`]+)`", text)) == rooms
+
+
 def test_each_decision_is_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     records = sorted(path.name for path in folder.glob("[0-9]*.md"))

@@ -110,11 +110,16 @@ async def test_a_fault_of_our_own_does_not_leave_anybody_waiting(database: Datab
     assert await lookup.identity_of("1") == identity("1")
 
 
-async def test_a_database_that_never_answers_is_not_waited_for(
+async def test_a_database_that_never_answers_is_not_waited_for_nor_asked_about_who_left(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_lookup, "LOOKUP_SECONDS", 0.01)
+    lookup = SessionLookup()
     database.open.clear()
-    with pytest.raises(LookupFailed):
-        await SessionLookup().identity_of("1")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(session_lookup, "LOOKUP_SECONDS", 0.01)
+        for key in ("1", "2", "3"):
+            with pytest.raises(LookupFailed):
+                await lookup.identity_of(key)
     database.open.set()
+    assert await lookup.identity_of("4") == identity("4")
+    assert database.batches == [{"1"}, {"4"}]

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from channels.exceptions import ChannelFull, MessageTooLarge
 from prometheus_client import REGISTRY
 
@@ -49,6 +49,13 @@ class Clock:
     """The time that messages live by."""
 
     now = 1_000.0
+
+
+def looks_at(layer: FanoutChannelLayer, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let the time between two looks at a channel without a task pass when the test says so."""
+    next_look: list[Any] = []
+    monkeypatch.setattr(layer, "_look_again", lambda *arguments: next_look.append(arguments))
+    return lambda: layer._release_if_idle(*next_look.pop())
 
 
 async def within(coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -457,6 +464,38 @@ class ChannelLayerContract:
         before = drops("gone")
         await layer.send(channel, say(1))
         assert drops("gone") == before + 1
+
+    async def test_a_channel_asked_for_by_a_call_of_its_own_stays_while_it_is_used(
+        self, layer: FanoutChannelLayer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = looks_at(layer, monkeypatch)
+        local = layer.local(current_node())
+
+        def view() -> list[Any]:
+            channel = async_to_sync(layer.new_channel)()
+            async_to_sync(layer.group_add)("g", channel)
+            async_to_sync(layer.send)(channel, say(1))
+            async_to_sync(layer.group_send)("g", say(2))
+            return [async_to_sync(layer.receive)(channel)["n"] for _ in range(2)]
+
+        assert await sync_to_async(view)() == [1, 2]
+        look()
+        assert len(local) == 1, "it was used since it was made"
+        look()
+        assert len(local) == 0
+        assert local.groups() == []
+
+    async def test_a_channel_somebody_waits_on_is_never_idle(
+        self, layer: FanoutChannelLayer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look = looks_at(layer, monkeypatch)
+        channel = await asyncio.create_task(layer.new_channel())
+        receiver = asyncio.create_task(layer.receive(channel))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            look()
+        await layer.send(channel, say(1))
+        assert await asyncio.wait_for(receiver, 10) == say(1)
 
     async def test_consumers_that_die_leave_nothing_behind(self, layer: FanoutChannelLayer) -> None:
         local = layer.local(current_node())

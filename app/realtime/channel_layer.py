@@ -94,9 +94,10 @@ class FanoutChannelLayer(BaseChannelLayer):  # type: ignore[misc]
     # --- Channels ---------------------------------------------------------------------------------------
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        """A new channel of this process, released when the task that asked for it ends.
+        """A new channel of this process. It is released when the task that asked for it ends.
 
-        `asyncio.wait_for` and `create_task` make a task of their own: ask for channels without them.
+        A task that did nothing else (under `async_to_sync`, `run_until_complete`) asked for somebody else:
+        such a channel is released when nobody has received on it for as long as messages live.
         """
         node = current_node()
         name = f"{prefix}.{node.incarnation.hex()}!{secrets.token_hex(8)}"
@@ -231,10 +232,32 @@ class FanoutChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         # has no call to give a channel back: the end of their task is the only thing that never fails.
         task = asyncio.current_task()
         if task is not None:
-            task.add_done_callback(partial(self._release, node, name))
+            task.add_done_callback(partial(self._owner_ended, node, name))
         return self.local(node).open(name, self.get_capacity(name), self.expiry)
 
-    def _release(self, node: Node, name: str, _task: "Task[Any]") -> None:
+    def _owner_ended(self, node: Node, name: str, _task: "Task[Any]") -> None:
+        channel = self.local(node).get(name)
+        if channel is None:
+            return
+        if channel.used or channel.groups:
+            self._release(node, name)
+        else:
+            self._look_again(node, name)
+
+    def _look_again(self, node: Node, name: str) -> None:
+        asyncio.get_running_loop().call_later(self.expiry, self._release_if_idle, node, name)
+
+    def _release_if_idle(self, node: Node, name: str) -> None:
+        channel = self.local(node).get(name)
+        if channel is None:
+            return
+        if channel.used or channel.receivers:
+            channel.used = False
+            self._look_again(node, name)
+        else:
+            self._release(node, name)
+
+    def _release(self, node: Node, name: str) -> None:
         for group in self.local(node).close(name):
             node.end_listening(self._group(group))
 

@@ -16,6 +16,10 @@ class LocalChannel(asyncio.Queue[tuple[float, bytes]]):
     def __init__(self, capacity: int, expiry: float) -> None:
         super().__init__(capacity)
         self.groups: set[str] = set()
+        self.receivers = 0
+        """How many wait for a message now."""
+        self.used = False
+        """Whether somebody has received on it since this was last set to False."""
         self._expiry = expiry
 
     def _init(self, maxsize: int) -> None:
@@ -34,11 +38,16 @@ class LocalChannel(asyncio.Queue[tuple[float, bytes]]):
 
     async def take(self) -> bytes:
         """The next message that has not expired; waits for one. Cancelling it loses nothing."""
-        while True:
-            deadline, data = await self.get()
-            if deadline > monotonic():
-                return data
-            metrics.channel_drops.labels("expired").inc()
+        self.used = True
+        self.receivers += 1
+        try:
+            while True:
+                deadline, data = await self.get()
+                if deadline > monotonic():
+                    return data
+                metrics.channel_drops.labels("expired").inc()
+        finally:
+            self.receivers -= 1
 
     def clear(self) -> None:
         """Forget every message; whoever waits for one goes on waiting."""

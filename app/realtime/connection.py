@@ -1,8 +1,11 @@
 """What the hub writes to: `app.serving` has the fast kind, `mailbox_connection` the one for any server."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.realtime.event import EncodedEvent
+
+CLOSE_SECONDS: Final = 5.0
+"""How long a client may take to answer a close frame, or to read what is still unsent; then it is cut off."""
 
 
 class Batch:

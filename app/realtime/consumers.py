@@ -198,7 +198,9 @@ class RealtimeConsumer:
     async def _run_connected(self) -> None:
         try:
             await self.connected()
-        except Exception:
+        except (Exception, asyncio.CancelledError):
+            if _is_cancelled():
+                raise
             logger.exception("%s.connected failed", type(self).__name__)
             self.connection.close(close_codes.CONSUMER_FAILED)
         else:
@@ -238,7 +240,7 @@ class RealtimeConsumer:
                 raise CommandError("unknown_command", f"no command {received.command!r}")
             try:
                 data = handler.decoder.decode(received.data)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise CommandError("invalid_data", f"{received.command}: {error}") from error
             if handler.waits:
                 self._task = asyncio.get_running_loop().create_task(
@@ -256,22 +258,25 @@ class RealtimeConsumer:
             self._reply(command_id, await handler.function(self, data))
         except CommandError as error:
             self._refuse(command_id, error)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
+            if _is_cancelled():
+                raise
             self._failed(command_id, handler.function.__qualname__)
         finally:
             self._task = None
         self._run_waiting()
 
     def _run_waiting(self) -> None:
-        """Go on with what arrived meanwhile, in order."""
-        while self._waiting and self._task is None and not self._lost:
+        """Go on with what arrived meanwhile, in order; behind a close nothing is wanted."""
+        while self._waiting and self._task is None and not self.connection.closing:
             self._run(self._waiting.popleft())
             if len(self._waiting) == COMMANDS_WAITING - 1:
                 self.connection.resume_reading()
 
     def _reply(self, command_id: int, data: Any) -> None:
+        reply = protocol.encode_reply(command_id, data)
         metrics.commands.labels("ok").inc()
-        self.connection.send(protocol.encode_reply(command_id, data))
+        self.connection.send(reply)
 
     def _refuse(self, command_id: int | None, error: CommandError) -> None:
         metrics.commands.labels(error.code).inc()
@@ -294,12 +299,13 @@ class RealtimeConsumer:
         if self._task is not None:
             self._task.cancel()
         self.node.hub.unsubscribe(EVERYONE, self.connection)
-        for group in self._groups or ():
+        groups, self._groups = self._groups or (), None
+        for group in groups:
             self.node.unsubscribe(group, self.connection)
-        metrics.subscriptions.dec(len(self._groups or ()))
+        metrics.subscriptions.dec(len(groups))
         try:
             self.disconnected(code)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # the latter from a `subscribe` there
             logger.exception("%s.disconnected failed", type(self).__name__)
 
     # Any other ASGI server -------------------------------------------------------------------------------
@@ -321,7 +327,7 @@ class RealtimeConsumer:
                 self._task = asyncio.get_running_loop().create_task(self._run_connected())
             await self._read_mailbox(connection, receive)
         except asyncio.CancelledError:
-            if connection.close_code not in {close_codes.SLOW_CONSUMER, close_codes.ABNORMAL}:
+            if not connection.closing:
                 raise
         finally:
             self._leave_everything(connection.close_code)
@@ -335,15 +341,26 @@ class RealtimeConsumer:
             await connection.readable()
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                connection.close_code = message.get("code") or close_codes.ABNORMAL
+                if not connection.closing:
+                    connection.close_code = message.get("code") or close_codes.ABNORMAL
                 return
+            if connection.closing:
+                continue
             text = message.get("text")
             if text is None:
                 connection.close(close_codes.UNSUPPORTED_DATA)
-            elif len(text) > settings.FRAME_LIMIT_BYTES:
+                continue
+            payload = text.encode()
+            if len(payload) > settings.FRAME_LIMIT_BYTES:
                 connection.close(close_codes.TOO_BIG)
             else:
-                self.frame_received(text.encode())
+                self.frame_received(payload)
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task itself is to end; else what it waited for was cancelled, by somebody else."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 @cache

@@ -4,34 +4,41 @@ Slower than a direct write by a task switch per frame, and the same to everybody
 """
 
 import asyncio
+from asyncio import TimerHandle
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from app.observability import metrics
 from app.realtime import close_codes
-from app.realtime.connection import Batch
+from app.realtime.connection import CLOSE_SECONDS, Batch
 from app.realtime.event import Delivery, EncodedEvent
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class MailboxConnection:
-    """One connection over ASGI `send`. `unsent_limit` bytes may wait; then an event's class decides."""
+    """One connection over ASGI `send`. `unsent_limit` bytes may wait; then an event's class decides.
+
+    Made by the application's task, which is cancelled when nothing more can come of the connection.
+    """
 
     def __init__(self, send: Send, unsent_limit: int) -> None:
         self._send = send
         self._unsent_limit = unsent_limit
         self._unsent = 0
-        self._mailbox: deque[dict[str, Any]] = deque()
+        self._mailbox: deque[bytes] = deque()
         self._held: dict[str, EncodedEvent] = {}
         self._filled = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
-        self.closing = False
-        self.close_code = close_codes.ABNORMAL
+        self._reason = ""
+        self._timer: TimerHandle | None = None
         self._application = asyncio.current_task()
         self._sender = asyncio.get_running_loop().create_task(self._send_all())
+        self.closing = False
+        self.close_code = close_codes.ABNORMAL
 
     def deliver(self, batch: Batch) -> None:
         for event in batch.events:
@@ -40,9 +47,9 @@ class MailboxConnection:
             if self._unsent < self._unsent_limit:
                 if event.delivery is Delivery.LATEST:
                     self._held.pop(event.key, None)  # superseded: it must not follow this one
-                self._queue_text(event.payload)
+                self._queue(event.payload)
             elif event.delivery is Delivery.DURABLE:
-                self.abort(close_codes.SLOW_CONSUMER)
+                self._evict()
             elif event.delivery is Delivery.LATEST:
                 self._held[event.key] = event
                 metrics.slow_consumers.labels("coalesced").inc()
@@ -53,31 +60,22 @@ class MailboxConnection:
         if self.closing:
             return
         if self._unsent < self._unsent_limit:
-            self._queue_text(payload)
+            self._queue(payload)
         else:
-            self.abort(close_codes.SLOW_CONSUMER)
+            self._evict()
 
     def close(self, code: int, reason: str = "") -> None:
         if not self.closing:
-            self.closing = True
-            self.close_code = code
-            self._queue(
-                {
-                    "type": "websocket.close",
-                    "code": code,
-                    "reason": reason or close_codes.REASONS.get(code, ""),
-                }
-            )
+            self._begin_closing(code)
+            self._reason = reason or close_codes.REASONS.get(code, "")
+            self._filled.set()
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._end_application)
 
     def abort(self, code: int) -> None:
         """ASGI has no abort: the application ends, and with it whatever the server still holds."""
-        if code == close_codes.SLOW_CONSUMER:
-            metrics.slow_consumers.labels("closed").inc()
-        self.closing = True
-        self.close_code = code
+        self._begin_closing(code)
         self._mailbox.clear()
-        if self._application is not None:
-            self._application.cancel()
+        self._end_application()
 
     def pause_reading(self) -> None:
         self._readable.clear()
@@ -91,31 +89,58 @@ class MailboxConnection:
 
     async def stop(self) -> None:
         """End the sending task; whatever waits is thrown away."""
+        aborted = self.closing and self._timer is None
         self.closing = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._sender.cancel()
         await asyncio.gather(self._sender, return_exceptions=True)
+        if aborted and self.close_code != close_codes.ABNORMAL:
+            # Not every server ends a connection with its application: daphne has to be told.
+            with suppress(Exception):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._send_close()
 
-    def _queue_text(self, payload: bytes) -> None:
+    def _begin_closing(self, code: int) -> None:
+        self.closing = True
+        self.close_code = code
+        self._held.clear()
+        self._readable.set()  # the client's answer, or its end, must be seen
+
+    def _end_application(self) -> None:
+        if self._application is not None:
+            self._application.cancel()
+
+    def _evict(self) -> None:
+        metrics.slow_consumers.labels("closed").inc()
+        self.abort(close_codes.SLOW_CONSUMER)
+
+    def _queue(self, payload: bytes) -> None:
         self._unsent += len(payload)
-        self._queue({"type": "websocket.send", "text": payload.decode()})
-
-    def _queue(self, message: dict[str, Any]) -> None:
-        self._mailbox.append(message)
+        self._mailbox.append(payload)
         self._filled.set()
 
     async def _send_all(self) -> None:
-        while True:
-            await self._filled.wait()
-            while self._mailbox:
-                message = self._mailbox.popleft()
-                try:
-                    await self._send(message)
-                except Exception:  # servers differ in what they raise for a client that has gone
-                    self.abort(close_codes.ABNORMAL)
-                    return
-                self._unsent -= len(message.get("text") or "")
-            self._filled.clear()
-            self._unsent = 0
-            held, self._held = self._held, {}
-            for event in held.values():
-                self._queue_text(event.payload)
+        try:
+            while not self.closing or self._mailbox:
+                await self._filled.wait()
+                self._filled.clear()
+                while self._mailbox:
+                    payload = self._mailbox.popleft()
+                    await self._send({"type": "websocket.send", "text": payload.decode()})
+                    self._unsent -= len(payload)
+                    if not self._mailbox:
+                        self._queue_held()
+            if self._timer is not None:  # closed, not aborted
+                await self._send_close()
+        except Exception:  # servers differ in what they raise for a client that has gone
+            if not self.closing:
+                self.abort(close_codes.ABNORMAL)
+
+    def _queue_held(self) -> None:
+        for event in self._held.values():
+            self._queue(event.payload)
+        self._held.clear()
+
+    async def _send_close(self) -> None:
+        await self._send({"type": "websocket.close", "code": self.close_code, "reason": self._reason})

@@ -13,11 +13,8 @@ from websockets.protocol import Protocol as FrameParser
 
 from app.observability import metrics
 from app.realtime import close_codes
-from app.realtime.connection import Batch, Receiver
+from app.realtime.connection import CLOSE_SECONDS, Batch, Receiver
 from app.realtime.event import Delivery, EncodedEvent, text_frame
-
-CLOSE_SECONDS: Final = 5.0
-"""How long a peer may take to answer a close frame, or to read what is still unsent; then it is cut off."""
 
 _connections: Final = metrics.connections.labels("fast")
 _opened: Final = metrics.connections_opened.labels("fast")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.realtime import close_codes
+from app.realtime import close_codes, mailbox_connection
 from app.realtime.connection import Batch
 from app.realtime.event import Delivery, EncodedEvent
 from app.realtime.mailbox_connection import MailboxConnection
@@ -142,3 +142,60 @@ async def test_a_client_that_has_gone_ends_the_connection(
     connection.send(b"into the void")
     await client.reads(10)
     assert client.texts == []
+
+
+async def test_nothing_is_sent_after_a_close_frame(client: Client, connection: MailboxConnection) -> None:
+    connection.send(b"x" * 10)
+    connection.deliver(batch("kept for later", delivery=Delivery.LATEST, key="price"))
+    connection.close(close_codes.DRAIN)
+    connection.close(close_codes.SLOW_CONSUMER)
+    await client.reads(10)
+    assert [message["type"] for message in client.messages] == ["websocket.send", "websocket.close"]
+    assert client.messages[-1]["code"] == close_codes.DRAIN
+
+
+async def test_letters_of_many_bytes_are_counted_as_bytes(
+    client: Client, connection: MailboxConnection
+) -> None:
+    connection.send("☃☃☃☃".encode())
+    connection.send(b"x")
+    assert connection.close_code == close_codes.SLOW_CONSUMER
+
+
+async def test_what_was_sent_makes_room_again(client: Client, connection: MailboxConnection) -> None:
+    snowmen = "☃☃☃".encode()
+    for _ in range(20):
+        connection.send(snowmen)
+        connection.send(b"x")
+        await client.reads(2)
+    assert len(client.texts) == 40
+
+
+async def test_a_server_that_keeps_evicted_clients_is_told_to_close(
+    client: Client, connection: MailboxConnection
+) -> None:
+    connection.send(b"x" * 10)
+    connection.send(b"too much")
+    stopping = asyncio.create_task(connection.stop())
+    await client.reads(10)
+    await stopping
+    assert client.messages[-1]["type"] == "websocket.close"
+    assert client.messages[-1]["code"] == close_codes.SLOW_CONSUMER
+
+
+async def test_a_client_that_does_not_answer_a_close_ends_all_the_same(
+    client: Client, connection: MailboxConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox_connection, "CLOSE_SECONDS", 0.01)
+    connection.close(close_codes.DRAIN)
+    await asyncio.wait([client.application], timeout=10)
+    assert client.application.cancelled()
+
+
+async def test_a_closing_connection_reads_on_so_that_the_answer_is_seen(
+    connection: MailboxConnection,
+) -> None:
+    connection.pause_reading()
+    connection.close(close_codes.DRAIN)
+    async with asyncio.timeout(10):
+        await connection.readable()

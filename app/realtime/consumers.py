@@ -23,7 +23,7 @@ from app.realtime.event import Event, encode_event, encode_frame
 from app.realtime.identity import Identity
 from app.realtime.mailbox_connection import MailboxConnection, Send
 from app.realtime.node import EVERYONE, Node, current_node
-from app.realtime.protocol import Command, CommandError
+from app.realtime.protocol import Command, CommandError, InvalidFrame
 from app.realtime.rate_limit import TokenBucket
 
 logger = logging.getLogger(__name__)
@@ -213,8 +213,8 @@ class RealtimeConsumer:
         """One text message from the client: a command, or an error in answer."""
         try:
             received = protocol.decode_command(text)
-        except CommandError as error:
-            self._refuse(None, error)
+        except InvalidFrame as error:
+            self._refuse(error.command_id, error)
             self._invalid_frames += 1
             if self._invalid_frames > protocol.INVALID_FRAMES_ALLOWED:
                 self.connection.close(close_codes.TOO_MANY_INVALID_FRAMES)

@@ -32,10 +32,14 @@ ERROR_CODES: Final[Mapping[str, str]] = {
 """Error code to what it means."""
 
 
+CommandId = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+"""Chosen by the client: any number that JavaScript counts exactly."""
+
+
 class Command(msgspec.Struct, forbid_unknown_fields=True):
     """What a client asks: `{"id": 1, "command": "chat.post_message", "data": {...}}`."""
 
-    id: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    id: CommandId
     command: Annotated[str, msgspec.Meta(max_length=64)]
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
@@ -52,16 +56,38 @@ class CommandError(Exception):
         self.retry_after = retry_after
 
 
+class InvalidFrame(CommandError):
+    """The frame is not a command; `command_id` is its id if that much could be read."""
+
+    def __init__(self, message: str, command_id: int | None) -> None:
+        super().__init__("invalid_frame", message)
+        self.command_id = command_id
+
+
+class _Identified(msgspec.Struct):
+    """Anything with an id."""
+
+    id: CommandId
+
+
 _decoder: Final = msgspec.json.Decoder(Command)
+_identified_decoder: Final = msgspec.json.Decoder(_Identified)
 _encoder: Final = msgspec.json.Encoder()
 
 
 def decode_command(text: bytes) -> Command:
-    """The command in one text message. Raises `CommandError` (`invalid_frame`) that names what was wrong."""
+    """The command in one text message. Raises `InvalidFrame`, which names what was wrong."""
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise CommandError("invalid_frame", f"expected a command: {error}") from error
+        raise InvalidFrame(f"expected a command: {error}", _readable_id(text)) from error
+
+
+def _readable_id(text: bytes) -> int | None:
+    try:
+        return _identified_decoder.decode(text).id
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def encode_reply(command_id: int, data: Any) -> bytes:

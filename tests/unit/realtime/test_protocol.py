@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from app.realtime.protocol import (
     ERROR_CODES,
     CommandError,
+    InvalidFrame,
     decode_command,
     encode_error,
     encode_reply,
@@ -19,11 +20,11 @@ def decoded(payload: bytes) -> Any:
     return msgspec.json.decode(payload)
 
 
-def refusal(frame: bytes) -> str:
-    with pytest.raises(CommandError) as refused:
+def refusal(frame: bytes) -> InvalidFrame:
+    with pytest.raises(InvalidFrame) as refused:
         decode_command(frame)
     assert refused.value.code == "invalid_frame"
-    return refused.value.message
+    return refused.value
 
 
 def test_a_command_has_an_id_a_name_and_data_that_stays_undecoded() -> None:
@@ -66,14 +67,32 @@ def test_an_id_may_be_any_number_that_javascript_counts_exactly(number: int) -> 
     ],
 )
 def test_a_frame_that_is_no_command_is_refused_and_told_why(frame: bytes, named: str) -> None:
-    message = refusal(frame)
+    message = refusal(frame).message
     assert message.startswith("expected a command: ")
     assert named in message
 
 
 def test_a_frame_nested_without_end_is_refused_like_any_other() -> None:
     deep = b"[" * 30_000 + b"]" * 30_000
-    assert "recursion" in refusal(b'{"id": 1, "command": "ping", "data": %s}' % deep)
+    assert "recursion" in refusal(b'{"id": 1, "command": "ping", "data": %s}' % deep).message
+
+
+@pytest.mark.parametrize(
+    ("frame", "command_id"),
+    [
+        (b'{"id": 4, "command": "ping", "extra": 1}', 4),
+        (b'{"id": 4}', 4),
+        (b'{"id": 4, "command": 5}', 4),
+        (b'{"id": 0, "command": "ping"}', None),
+        (b'{"id": "4", "command": "ping"}', None),
+        (b'{"id": 4, "command"', None),
+        (b"[4]", None),
+    ],
+)
+def test_a_refused_frame_is_answered_by_its_id_if_that_can_be_read(
+    frame: bytes, command_id: int | None
+) -> None:
+    assert refusal(frame).command_id == command_id
 
 
 @given(st.binary(max_size=200))

@@ -36,7 +36,7 @@ def _addresses(name: str, value: list[str]) -> list[tuple[str, int]]:
 def _database(url: str) -> dj_database_url.DBConfig:
     """What Django needs to know. The URL holds a password: no error may repeat it."""
     try:
-        # Under ASGI each request has a thread of its own, so a connection kept by a thread is never used again.
+        # Under ASGI each request has a thread of its own: a connection that it kept is never used again.
         return dj_database_url.parse(url)
     except ValueError:
         raise EnvError(

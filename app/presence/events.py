@@ -93,11 +93,12 @@ class Change(_FromNode, frozen=True, tag="change"):
 
 
 class Roster(_FromNode, frozen=True, tag="roster"):
-    """All my people of this room."""
+    """All my people of this room; `fresh`: they came just now, I had nobody there before."""
 
     node: str
     version: int
     people: tuple[Identity, ...]
+    fresh: bool = False
 
 
 class Ask(_FromNode, frozen=True, tag="ask"):

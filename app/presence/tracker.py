@@ -60,6 +60,7 @@ class RoomTracker:
         self._learnt = False
         self._unsent: set[str] = set()
         self._roster_due = True
+        self._fresh = True
         self._asks_due = {""}
 
     # --- This node's connections ------------------------------------------------------------------------
@@ -140,8 +141,8 @@ class RoomTracker:
             self._unsent.clear()
         if self._roster_due:
             people = tuple(self._own.by_id.values())
-            outgoing.append(Roster(self._incarnation, self._own.node, self._own.version, people))
-            self._roster_due = False
+            outgoing.append(Roster(self._incarnation, self._own.node, self._own.version, people, self._fresh))
+            self._roster_due = self._fresh = False
         outgoing.extend(Ask(self._incarnation, of) for of in sorted(self._asks_due))
         self._asks_due = set()
         return outgoing
@@ -196,7 +197,7 @@ class RoomTracker:
         for person in roster.people:
             if people.by_id.get(person.id) != person:
                 self._put(sender, person)
-                self._learnt = True
+                self._learnt |= not roster.fresh
 
     def _put(self, incarnation: str, person: Identity) -> None:
         self._nodes[incarnation].by_id[person.id] = person

@@ -31,8 +31,17 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def deployment(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with Deployment(tmp_path_factory.mktemp("run")) as running:
+def pictures() -> Path:
+    """Where screenshots and the output of the run are kept."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    return PICTURES
+
+
+@pytest.fixture(scope="session")
+def deployment(
+    chromium: str, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    with Deployment(tmp_path_factory.mktemp("run"), pictures / "output.txt") as running:
         yield running
 
 
@@ -46,16 +55,23 @@ Open = Callable[..., Person]
 
 
 @pytest.fixture
-def open_browser(playwright: Playwright, chromium: str) -> Iterator[Open]:
+def room(request: pytest.FixtureRequest) -> str:
+    """A room of this test's own: whoever was in another test's is nobody's business here."""
+    name: str = request.node.name
+    return name.removeprefix("test_").replace("_", "-")[:40].strip("-")
+
+
+@pytest.fixture
+def open_browser(playwright: Playwright, chromium: str, room: str) -> Iterator[Open]:
     """`open_browser(name, port, **context)`: a person with a browser, and a profile, of their own."""
     browsers, people = [], []
 
-    def start(name: str, port: int, path: str = "/rooms/lobby/", **context: Any) -> Person:
+    def start(name: str, port: int, **context: Any) -> Person:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
         )
         browsers.append(browser)
-        person = Person(browser.new_context(**context), name, port, path)
+        person = Person(browser.new_context(**context), name, port, room)
         people.append(person)
         return person
 
@@ -71,13 +87,6 @@ def wire(deployment: Deployment) -> Iterator[Wire]:
     """A cable to node-3, to be cut."""
     with Wire(deployment.port(3)) as cable:
         yield cable
-
-
-@pytest.fixture(scope="session")
-def pictures() -> Path:
-    """Where screenshots of the run are kept."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    return PICTURES
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

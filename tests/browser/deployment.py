@@ -19,20 +19,20 @@ END_SECONDS: Final = 60.0
 class Deployment:
     """One run, until the end of the `with` block."""
 
-    def __init__(self, folder: Path, nodes: int = 3) -> None:
-        self._log = folder / "output.txt"
+    def __init__(self, folder: Path, log: Path, nodes: int = 3) -> None:
+        self._log = log
         self.plan = _free_plan(folder / "data", nodes)
         settings = {
             "NODES": str(nodes),
             "PORT": str(self.plan.port),
             "DATA_FOLDER": str(self.plan.data_folder),
         }
-        with self._log.open("w") as log:
+        with log.open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "deploy.local", "run"],
                 cwd=PROJECT_FOLDER,
                 env={**os.environ, **settings},
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
             )
 

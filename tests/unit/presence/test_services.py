@@ -102,4 +102,4 @@ async def test_a_node_with_people_goes_on_alone_when_the_bus_is_away(
     monkeypatch.setattr(MemoryBroker, "publish", lambda *_: False)
     people = enter(nodes[0], Identity("u3", "eve"))
     assert sorted(member.name for member in people.members) == ["ada", "bob", "eve"]
-    await until(lambda: audience.names("presence.joined") == ["eve"])
+    await until(lambda: "eve" in audience.names("presence.joined"))

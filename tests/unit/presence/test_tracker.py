@@ -55,6 +55,17 @@ def test_a_node_that_opens_a_room_learns_who_is_there_without_announcing_them() 
     assert sorted(names(two.members(10))) == ["ada", "bob"]
 
 
+def test_the_first_person_on_a_node_is_announced_on_the_others() -> None:
+    one, two = tracker("n1"), tracker("n2")
+    one.enter(ADA, "c")
+    settle(one, two)
+    one.take_changes(0.0)
+    two.enter(BOB, "c")
+    settle(one, two)
+    changes = one.take_changes(0.0)
+    assert (names(changes.joined), changes.learnt) == (["bob"], False)
+
+
 def test_whoever_comes_back_on_another_node_has_only_moved() -> None:
     one, two = tracker("n1"), tracker("n2")
     one.enter(ADA, "c")

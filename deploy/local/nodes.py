@@ -23,6 +23,13 @@ READY_SECONDS: Final = 90.0
 STOP_SECONDS: Final = 15.0
 """Longer than a node gives its connections and tasks to end (SHUTDOWN_SECONDS and what gunicorn adds)."""
 
+OTHER_REDIS: Final = frozenset(
+    f"REDIS_{name}"
+    for kind in ("", "SENTINEL_")
+    for name in (f"{kind}USERNAME", f"{kind}PASSWORD", "ADDRESS", "TLS", "TLS_CA_FILE")
+)
+"""Settings that belong to some other Redis: with them a node could not talk to the one started here."""
+
 
 class NodeError(Exception):
     """What was asked of a node cannot be done; the text says why."""
@@ -62,7 +69,7 @@ class Nodes:
         if number in self._processes:
             raise NodeError(f"node-{number} runs already (pid {self._processes[number].pid})")
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in OTHER_REDIS},
             **self._shared,
             "NODE_NAME": f"node-{number}",
             "NODE_PORT": str(self.plan.node_port(number)),

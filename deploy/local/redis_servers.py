@@ -106,8 +106,8 @@ class RedisServers:
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until a failover could be done at any moment. Raises `StartFailed`."""
-        if not wait_until(lambda: self._unready() is None, seconds):
-            raise StartFailed(f"Redis is not ready after {seconds:g} s: {self._unready()}\n{self._tails()}")
+        if missing := self._missing_after(seconds):
+            raise StartFailed(f"Redis is not ready after {seconds:g} s: {missing}\n{self._tails()}")
 
     # --- Who is what -------------------------------------------------------------------------------------
 
@@ -180,8 +180,8 @@ class RedisServers:
 
         Right after another one this waits: Sentinel takes some 10 s to make a replica of the old primary.
         """
-        if not wait_until(lambda: self._unready() is None, seconds):
-            raise RedisServersError(f"no failover now: {self._unready()}")
+        if missing := self._missing_after(seconds):
+            raise RedisServersError(f"no failover now: {missing}")
         previous = self.primary_address()
         try:
             self.ask(self._sentinels[0].port, "SENTINEL", "FAILOVER", PRIMARY_NAME)
@@ -284,8 +284,19 @@ class RedisServers:
             return ""
         return str(answer[0]) if isinstance(answer, (list, tuple)) else ""
 
-    def _unready(self) -> str | None:
-        """What is missing for a failover to work; None when nothing is."""
+    def _missing_after(self, seconds: float) -> str | None:
+        """What a failover still needs after `seconds`; None, and sooner, when it needs nothing."""
+        missing: str | None = None
+
+        def complete() -> bool:
+            nonlocal missing
+            missing = self._missing()
+            return missing is None
+
+        wait_until(complete, seconds)
+        return missing
+
+    def _missing(self) -> str | None:
         try:
             for server in self._sentinels:
                 for kind, count in (("MASTERS", 1), ("REPLICAS", 1), ("SENTINELS", len(self._sentinels) - 1)):

@@ -201,7 +201,7 @@ def _raise_ending_on_signals() -> None:
 
 
 def _how(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"code {code}"
+    return f"signal {-code}" if code < 0 else f"code {code}"
 
 
 def run(commands: Commands | None = None) -> None:

@@ -414,7 +414,7 @@ async def test_commands_are_carried_out_and_answered_in_order(connect: Connect) 
         (b'{"id": 1, "command": 5}', "command"),
         (b'{"id": 1, "command": "' + b"x" * 65 + b'"}', "command"),
         (b'{"id": 1, "command": "echo", "more": 1}', "more"),
-        (b'{"id": 1, "command": "echo", "data": {"text": "\ud800"}}', "expected a command"),
+        (rb'{"id": 1, "command": "echo", "data": {"text": "\ud800"}}', "expected a command"),
         (b'{"id": 1, "command": "echo", "data": ' + b"[" * 30_000, "expected a command"),
     ],
 )

@@ -35,15 +35,17 @@ def main() -> None:
     sizes = Sizes(options.connections, options.idle, options.rounds)
     notes.append(sizes.description())
     rows: list[Row] = []
+    name = "the start"
     try:
         with Stage() as stage:
             for name in options.only or FIGURES:
                 print(f"measuring {name}", flush=True)
                 rows += FIGURES[name].measure(stage, sizes)
     except KeyboardInterrupt:
-        sys.exit("bench: stopped; no table")
+        sys.exit("bench: stopped")
     except (StartFailed, WireError, TimeoutError) as error:
-        sys.exit(f"bench: {error}")
+        report.show(rows, notes)
+        sys.exit(f"bench: {name} has no figure: {error}")
     report.show(rows, notes)
     if options.save:
         day = datetime.now(UTC).date()

@@ -21,6 +21,8 @@ SAMPLE_EVERY: Final = 50
 """One connection in so many is read frame by frame."""
 CONNECT_SECONDS: Final = 60.0
 
+_TCP_INFO_BYTES: Final = 192
+_DATA_SEGMENTS_IN: Final = struct.Struct("@152xI")  # tcpi_data_segs_in, whose place in tcp_info is Linux' ABI
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # no TIME_WAIT, or the ports would run out
 _BUFFER: Final = 1 << 20
 
@@ -156,6 +158,14 @@ class Crowd:
         done = perf_counter()
         self._compare(expected)
         return done
+
+    def segments(self) -> float:
+        """How many TCP segments with data a connection has received so far, on average."""
+        total = 0
+        for one in self._sockets.values():
+            info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            total += _DATA_SEGMENTS_IN.unpack_from(info)[0]
+        return total / len(self)
 
     def _lacking(self, size: int, seconds: float) -> str:
         short = [count for count in self._got.values() if count < size]

@@ -51,7 +51,14 @@ class Row:
         low, high = _number(min(self.samples)), _number(max(self.samples))
         spread = f"{low} – {high} ({len(self.samples)})"
         heard = _number(median(self.heard)) if self.heard else ""
-        return self.what, f"{_number(self.median)} {self.unit}", spread, heard, self.bar, self.command
+        return (
+            self.what,
+            f"{_number(self.median)} {self.unit}".rstrip(),
+            spread,
+            heard,
+            self.bar,
+            self.command,
+        )
 
 
 HEADINGS: Final = ("what", "median", "min – max (rounds)", "client's clock", "bar", "again with")

@@ -12,7 +12,6 @@ PUBLISHES: Final = Publishes(100)
 """Some 10 KB for each connection: the kernel's buffers hold them, so no server waits for the client."""
 STOCK_PUBLISHES: Final = Publishes(10)
 """As long as a hundred of the others take, and longer."""
-
 _row = partial(Row, "fanout")
 
 
@@ -41,4 +40,8 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         )
     for kind in plan:
         rows.append(_row(f"{kind.name}, one write per delivery", "deliveries/s", told[kind], heard[kind]))
+    for kind in (CARILLON, BARE):
+        # One write per delivery, proven: below 1 the server joined, or the kernel for a client that is late.
+        segments = [one.segments_per_delivery for one in results[kind]]
+        rows.append(_row(f"{kind.name}, TCP segments per delivery", "", segments))
     return rows

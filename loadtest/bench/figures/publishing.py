@@ -21,6 +21,7 @@ class Round:
     server_seconds: float
     client_seconds: float
     cpu_seconds: float
+    segments_per_delivery: float
 
     @property
     def per_second(self) -> float:
@@ -54,6 +55,7 @@ def publish(server: Server, crowd: Crowd, publishes: Publishes) -> Round:
     paced_seconds = publishes.count / publishes.per_second if publishes.per_second else 0.0
     patience = PATIENCE_SECONDS + paced_seconds
     server.settle()
+    segments = crowd.segments()
     cpu, started = server.cpu_seconds(), perf_counter()
     server.control.tell("bench.publish", **asdict(publishes))
     received = crowd.receive(expected, patience)
@@ -61,7 +63,8 @@ def publish(server: Server, crowd: Crowd, publishes: Publishes) -> Round:
     cpu = server.cpu_seconds() - cpu
     if reply["recipients"] != len(crowd):
         raise wire.WireError(f"{server.kind.name} has {reply['recipients']} recipients, not {len(crowd)}")
-    return Round(publishes.count * len(crowd), reply["seconds"], received - started, cpu)
+    segments = (crowd.segments() - segments) / publishes.count
+    return Round(publishes.count * len(crowd), reply["seconds"], received - started, cpu, segments)
 
 
 def in_turns(

@@ -13,7 +13,7 @@ from typing import Any
 
 from loadtest.bench import wire
 
-_ANSWER = (
+ANSWER = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: " + wire.ACCEPT + b"\r\n\r\n" + wire.frame(b'{"event":"hello","data":{}}')
 )
@@ -47,7 +47,7 @@ class BareServer:
         head = b""
         while b"\r\n\r\n" not in head:
             head += one.recv(4096)
-        one.sendall(_ANSWER)
+        one.sendall(ANSWER)
         (self.control if head.startswith(b"GET /control ") else self.crowd).append(one)
 
     def _run(self, count: int, per_tick: int, per_second: float) -> dict[str, Any]:

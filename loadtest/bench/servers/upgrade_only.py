@@ -8,12 +8,7 @@ import sys
 
 import uvloop
 
-from loadtest.bench import wire
-
-_ANSWER = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: " + wire.ACCEPT + b"\r\n\r\n" + wire.frame(b'{"event":"hello","data":{}}')
-)
+from loadtest.bench.servers.bare import ANSWER
 
 
 class UpgradeOnly(asyncio.Protocol):
@@ -28,7 +23,7 @@ class UpgradeOnly(asyncio.Protocol):
         self.task = asyncio.get_running_loop().create_task(self._answer())
 
     async def _answer(self) -> None:
-        self.transport.write(_ANSWER)
+        self.transport.write(ANSWER)
 
 
 async def serve(port: int) -> None:

@@ -245,14 +245,11 @@ class Client:
         return await self.answer(self.send(name, text))
 
     async def refusal(self, frame: bytes) -> dict[str, Any]:
-        """The error that answers a frame whose id cannot be read."""
+        """What comes back for a frame that is no command."""
         seen = len(self.wire.frames)
         self.wire.write(frame)
         await until(lambda: len(self.wire.frames) > seen)
-        answer = self.wire.frames[-1]
-        assert answer["id"] is None
-        error: dict[str, Any] = answer["error"]
-        return error
+        return self.wire.frames[-1]
 
     @property
     def answers(self) -> list[int]:
@@ -401,30 +398,31 @@ async def test_commands_are_carried_out_and_answered_in_order(connect: Connect) 
 
 
 @pytest.mark.parametrize(
-    ("frame", "part"),
+    ("frame", "command_id", "part"),
     [
-        (b"", "expected a command"),
-        (b"nonsense", "expected a command"),
-        (b"[]", "object"),
-        (b"{}", "id"),
-        (b'{"id": 0, "command": "echo"}', "id"),
-        (b'{"id": 1.5, "command": "echo"}', "id"),
-        (b'{"id": 9007199254740993, "command": "echo"}', "id"),
-        (b'{"id": 1}', "command"),
-        (b'{"id": 1, "command": 5}', "command"),
-        (b'{"id": 1, "command": "' + b"x" * 65 + b'"}', "command"),
-        (b'{"id": 1, "command": "echo", "more": 1}', "more"),
-        (rb'{"id": 1, "command": "echo", "data": {"text": "\ud800"}}', "expected a command"),
-        (b'{"id": 1, "command": "echo", "data": ' + b"[" * 30_000, "expected a command"),
+        (b"", None, "expected a command"),
+        (b"nonsense", None, "expected a command"),
+        (b"[]", None, "object"),
+        (b"{}", None, "id"),
+        (b'{"id": 0, "command": "echo"}', None, "id"),
+        (b'{"id": 1.5, "command": "echo"}', None, "id"),
+        (b'{"id": 9007199254740993, "command": "echo"}', None, "id"),
+        (b'{"id": 77}', 77, "command"),
+        (b'{"id": 77, "command": 5}', 77, "command"),
+        (b'{"id": 77, "command": "' + b"x" * 65 + b'"}', 77, "command"),
+        (b'{"id": 77, "command": "echo", "more": 1}', 77, "more"),
+        (rb'{"id": 77, "command": "echo", "data": {"text": "\ud800"}}', None, "expected a command"),
+        (b'{"id": 77, "command": "echo", "data": ' + b"[" * 30_000, None, "expected a command"),
     ],
 )
 async def test_a_frame_that_is_no_command_is_refused_in_words(
-    connect: Connect, frame: bytes, part: str
+    connect: Connect, frame: bytes, command_id: int | None, part: str
 ) -> None:
     client = await connect()
-    error = await client.refusal(frame)
-    assert error["code"] == "invalid_frame"
-    assert part in error["message"]
+    answer = await client.refusal(frame)
+    assert answer["id"] == command_id
+    assert answer["error"]["code"] == "invalid_frame"
+    assert part in answer["error"]["message"]
     assert (await client.command("echo", "still here"))["reply"] == {"text": "still here"}
 
 
@@ -435,7 +433,6 @@ async def test_a_frame_that_is_no_command_is_refused_in_words(
         (b"{}", "text"),
         (b'{"text": 5}', "text"),
         (b'{"text": "x", "more": 1}', "more"),
-        (b'{"text": "\\ud800"}', "echo"),
     ],
 )
 async def test_data_of_another_shape_is_refused_in_words(connect: Connect, data: bytes, part: str) -> None:

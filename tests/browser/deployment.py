@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from random import randrange
 from types import TracebackType
 from typing import Final, Self
 
 from deploy.local.control import ask
 from deploy.local.plan import PROJECT_FOLDER, Plan
-from deploy.local.ports import HOST, free_ports, is_free
+from deploy.local.ports import HOST, is_free
 from deploy.local.processes import wait_until
 
 START_SECONDS: Final = 180.0
@@ -69,7 +70,8 @@ class Deployment:
 
 
 def _free_plan(data_folder: Path, nodes: int) -> Plan:
+    # Below the range that the system takes outgoing connections' ports from: what is free stays free.
     while True:
-        plan = Plan(nodes, free_ports(1)[0], HOST, data_folder)
-        if plan.port < 65000 and all(is_free(port) for port, _ in plan.uses()):
+        plan = Plan(nodes, randrange(11_000, 31_000), HOST, data_folder)
+        if all(is_free(port) for port, _ in plan.uses()):
             return plan

@@ -241,11 +241,14 @@ export class RealtimeClient {
     }, (seconds * 1000) / 4);
   }
 
-  /** Ask whether anybody is there; any frame is an answer. @param {number} life */
+  /** Ask whether anybody is there. @param {number} life */
   #ping(life) {
     const asked = Date.now();
     this.command("ping", {}, { timeout: PONG_SECONDS }).catch(() => {
-      if (this.#heardAt < asked) this.#lost(life, 0, "no answer to a ping");
+      if (life !== this.#life) return;
+      // A frame since then shows that the node lived, or was on its way already: ask once more.
+      if (this.#heardAt >= asked) this.#ping(life);
+      else this.#lost(life, 0, "no answer to a ping");
     });
   }
 

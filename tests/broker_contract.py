@@ -32,6 +32,10 @@ class Ear:
     def heard(self) -> list[tuple[str, bytes]]:
         return [message for delivery in self.deliveries for message in delivery]
 
+    async def join(self, *groups: str) -> None:
+        """Subscribe to all of `groups` at once and wait until that is done."""
+        await asyncio.wait_for(asyncio.gather(*map(self.broker.subscribe, groups)), PATIENCE)
+
     def of(self, group: str) -> list[bytes]:
         return [data for heard, data in self.heard if heard == group]
 
@@ -70,13 +74,13 @@ class BrokerContract:
         self, here: Ear, there: Ear
     ) -> None:
         for n in range(50):
-            await here.broker.subscribe(f"g{n}")
+            await here.join(f"g{n}")
             there.broker.publish(f"g{n}", b"first")
             await here.hears(b"first", group=f"g{n}")
 
     async def test_a_publisher_hears_itself_like_everybody_else(self, here: Ear, there: Ear) -> None:
-        await here.broker.subscribe("g")
-        await there.broker.subscribe("g")
+        await here.join("g")
+        await there.join("g")
         assert here.broker.publish("g", b"mine")
         await here.hears(b"mine")
         await there.hears(b"mine")
@@ -84,7 +88,7 @@ class BrokerContract:
     async def test_what_one_publisher_says_arrives_in_its_order_across_groups(
         self, here: Ear, there: Ear
     ) -> None:
-        await asyncio.gather(*[here.broker.subscribe(group) for group in "abc"])
+        await here.join(*"abc")
         said = [("abc"[n % 3], b"%d" % n) for n in range(3_000)]
         for n, (group, data) in enumerate(said):
             there.broker.publish(group, data)
@@ -94,34 +98,34 @@ class BrokerContract:
         assert here.heard == said
 
     async def test_nothing_is_delivered_inside_publish(self, here: Ear) -> None:
-        await here.broker.subscribe("g")
+        await here.join("g")
         here.broker.publish("g", b"later")
         assert here.heard == []
         await here.hears(b"later")
 
     async def test_what_one_tick_publishes_is_delivered_as_one_list(self, here: Ear, there: Ear) -> None:
-        await here.broker.subscribe("g")
+        await here.join("g")
         for n in range(20):
             there.broker.publish("g", b"%d" % n)
         await eventually(lambda: len(here.heard) == 20, "all twenty are heard")
         assert len(here.deliveries) == 1
 
     async def test_bytes_arrive_as_they_are(self, here: Ear, there: Ear) -> None:
-        await here.broker.subscribe("räume:größe 1\r\n")
+        await here.join("räume:größe 1\r\n")
         data = bytes(range(256)) * 1024 + b"\r\n$-1\r\n"
         for payload in (data, b""):
             there.broker.publish("räume:größe 1\r\n", payload)
         await here.hears(data, b"", group="räume:größe 1\r\n")
 
     async def test_a_group_nobody_asked_for_is_not_delivered(self, here: Ear, there: Ear) -> None:
-        await here.broker.subscribe("g")
+        await here.join("g")
         there.broker.publish("other", b"not for here")
         there.broker.publish("g", b"for here")
         await here.hears(b"for here")
         assert here.of("other") == []
 
     async def test_after_unsubscribe_nothing_more_is_delivered(self, here: Ear, there: Ear) -> None:
-        await asyncio.gather(here.broker.subscribe("g"), here.broker.subscribe("end"))
+        await here.join("g", "end")
         there.broker.publish("g", b"on its way")
         await there.broker.flush(PATIENCE)
         here.broker.unsubscribe("g")
@@ -132,9 +136,9 @@ class BrokerContract:
         assert here.of("g") == already
 
     async def test_leaving_and_joining_again_in_one_tick_keeps_the_group(self, here: Ear, there: Ear) -> None:
-        await here.broker.subscribe("g")
+        await here.join("g")
         here.broker.unsubscribe("g")
-        await here.broker.subscribe("g")
+        await here.join("g")
         there.broker.publish("g", b"still here")
         await here.hears(b"still here")
 
@@ -156,8 +160,8 @@ class BrokerContract:
         await here.hears(b"after all")
 
     async def test_subscribing_twice_is_subscribing_once(self, here: Ear, there: Ear) -> None:
-        await asyncio.gather(here.broker.subscribe("g"), here.broker.subscribe("g"))
-        await here.broker.subscribe("g")
+        await here.join("g", "g")
+        await here.join("g")
         there.broker.publish("g", b"once")
         there.broker.publish("g", b"end")
         await here.hears(b"once", b"end")
@@ -173,7 +177,7 @@ class BrokerContract:
 
     async def test_thousands_of_groups_are_joined_at_once(self, here: Ear, there: Ear) -> None:
         groups = [f"room.{n}" for n in range(3_000)]
-        await asyncio.gather(*[here.broker.subscribe(group) for group in groups])
+        await here.join(*groups)
         for group in groups:
             there.broker.publish(group, b"hello")
         await eventually(lambda: len(here.heard) >= len(groups), "every group is heard")
@@ -181,7 +185,7 @@ class BrokerContract:
 
     async def test_flush_returns_when_the_bus_has_it_all(self, here: Ear, there: Ear) -> None:
         await here.broker.flush(PATIENCE)
-        await here.broker.subscribe("g")
+        await here.join("g")
         for n in range(100):
             there.broker.publish("g", b"%d" % n)
         await there.broker.flush(PATIENCE)
@@ -192,8 +196,8 @@ class BrokerContract:
     ) -> None:
         async with listening(make_broker()) as here:
             await eventually(lambda: here.broker.connected, "the broker is connected")
-            await here.broker.subscribe("g")
-            await there.broker.subscribe("g")
+            await here.join("g")
+            await there.join("g")
             here.broker.publish("g", b"last words")
         assert not here.broker.connected
         assert here.states == [True]
@@ -206,7 +210,7 @@ class BrokerContract:
     async def test_stopping_leaves_no_task_behind(self, make_broker: Callable[[], Broker]) -> None:
         before = asyncio.all_tasks()
         async with listening(make_broker()) as here:
-            await here.broker.subscribe("g")
+            await here.join("g")
         assert asyncio.all_tasks() == before
 
     async def test_stopping_right_after_starting_leaves_no_task_behind(

@@ -31,7 +31,7 @@ def alone(disturbable_redis: RedisServers, settings: Settings) -> RedisServers:
 
 async def test_a_redis_that_restarts_empty_is_joined_again_with_all_groups(alone: RedisServers) -> None:
     async with listening(RedisBroker()) as ear:
-        await asyncio.gather(*[ear.broker.subscribe(f"g{n}") for n in range(1_000)])
+        await ear.join(*[f"g{n}" for n in range(1_000)])
         await eventually(lambda: ear.broker.connected, "the broker is connected")
         await asyncio.to_thread(alone.kill, "redis-1")
         await eventually(lambda: ear.states == [True, False], "the loss is noticed")
@@ -56,7 +56,7 @@ async def test_a_user_needs_the_right_password_and_no_other_rights_than_document
         assert "hunter1" not in caplog.text
     settings.REDIS_PASSWORD = "hunter2"
     async with listening(RedisBroker()) as ear:
-        await ear.broker.subscribe("g")
+        await ear.join("g")
         ear.broker.publish("g", b"let in")
         await ear.hears(b"let in")
         ear.broker.unsubscribe("g")
@@ -72,10 +72,10 @@ async def test_a_channel_that_the_user_may_not_use_is_said(
     alone.ask(alone.redis_addresses[0][1], "ACL", "SETUSER", "node", *rules)
     settings.REDIS_USERNAME, settings.REDIS_PASSWORD = "node", "hunter2"
     async with listening(RedisBroker()) as ear:
-        await ear.broker.subscribe("mine:g")
+        await ear.join("mine:g")
         ear.broker.publish("mine:g", b"heard")
         await ear.hears(b"heard", group="mine:g")
-        await ear.broker.subscribe("theirs:g")
+        await ear.join("theirs:g")
         await eventually(lambda: "refused SUBSCRIBE: NOPERM" in caplog.text, "the refusal is logged")
 
 

@@ -57,7 +57,7 @@ async def test_thousands_of_joins_and_leaves_of_one_tick_are_a_handful_of_comman
     redis: FakeRedis, ear: Ear
 ) -> None:
     groups = [f"g{n}" for n in range(3_000)]
-    await asyncio.gather(*[ear.broker.subscribe(group) for group in groups])
+    await ear.join(*groups)
     assert redis.names().count(b"SUBSCRIBE") == 6
     for group in groups:
         ear.broker.unsubscribe(group)
@@ -68,8 +68,17 @@ async def test_thousands_of_joins_and_leaves_of_one_tick_are_a_handful_of_comman
     assert left == [f"carillon:{group}".encode() for group in groups]
 
 
+async def test_a_join_is_done_when_redis_has_confirmed_it_and_not_before(redis: FakeRedis, ear: Ear) -> None:
+    redis.answer = lambda command: b"" if command[0] == b"SUBSCRIBE" else behave(command)
+    joined = ear.broker.subscribe("g")
+    await eventually(lambda: b"SUBSCRIBE" in redis.names(), "Redis was asked")
+    assert not joined.done()
+    redis.say(push(b"subscribe", b"carillon:g", b"1"))
+    await asyncio.wait_for(joined, PATIENCE)
+
+
 async def test_joining_and_leaving_in_one_tick_asks_redis_for_nothing(redis: FakeRedis, ear: Ear) -> None:
-    await asyncio.gather(*[ear.broker.subscribe("g") for _ in range(3)])
+    await ear.join("g", "g", "g")
     ear.broker.unsubscribe("g")
     ear.broker.subscribe("g")
     ear.broker.publish("end", b"")

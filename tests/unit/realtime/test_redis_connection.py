@@ -36,8 +36,8 @@ Batch = list[Sequence[bytes]]
 async def connected(
     answer: Answer = behave, pushed: Callable[[Batch], None] = lambda _: None
 ) -> AsyncIterator[tuple[FakeRedis, RedisConnection, list[str]]]:
-    """A server, a connection to it, and the reasons for which that was lost."""
-    async with FakeRedis.serving(answer) as server:
+    """A server, a connection to it, and why that was lost; for as long as a test may take."""
+    async with asyncio.timeout(PATIENCE), FakeRedis.serving(answer) as server:
         connection = await open_connection(server.address, NOBODY, PATIENCE, pushed)
         lost: list[str] = []
         connection.lost = lost.append

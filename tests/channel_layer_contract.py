@@ -25,7 +25,7 @@ class Elsewhere:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
     async def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -476,7 +476,7 @@ class ChannelLayerContract:
             async_to_sync(layer.group_add)("g", channel)
             async_to_sync(layer.send)(channel, say(1))
             async_to_sync(layer.group_send)("g", say(2))
-            return [async_to_sync(layer.receive)(channel)["n"] for _ in range(2)]
+            return [*async_to_sync(received)(layer, channel, 1), *async_to_sync(received)(layer, channel, 1)]
 
         assert await sync_to_async(view)() == [1, 2]
         look()

@@ -19,15 +19,15 @@ def environment_for(kind: str, servers: RedisServers | None) -> dict[str, str]:
     return environment
 
 
-def channel_layers_for(kind: str, servers: RedisServers | None) -> dict[str, Any]:
-    """CHANNEL_LAYERS with CHANNEL_LAYER set to `kind`."""
+def channel_layers_for(kind: str, servers: RedisServers | None, **environment: str) -> dict[str, Any]:
+    """CHANNEL_LAYERS with CHANNEL_LAYER set to `kind`, and what else `environment` says."""
     done = subprocess.run(
         [
             sys.executable,
             "-c",
             "import json; from app import settings; print(json.dumps(settings.CHANNEL_LAYERS))",
         ],
-        env=environment_for(kind, servers),
+        env=environment_for(kind, servers) | environment,
         check=True,
         capture_output=True,
     )

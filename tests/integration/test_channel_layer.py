@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import itertools
 import subprocess
 import sys
+from contextlib import closing, suppress
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -13,7 +15,7 @@ from app.realtime.broker import BusUnavailable
 from app.realtime.channel_layer import FanoutChannelLayer
 from app.realtime.node import current_node, stop_node
 from deploy.local.redis_servers import RedisServers
-from tests.channel_layer_contract import ChannelLayerContract, say, until, within
+from tests.channel_layer_contract import ChannelLayerContract, Elsewhere, say, until, within
 from tests.channel_layer_settings import environment_for
 
 
@@ -93,6 +95,44 @@ def test_without_redis_whoever_is_not_a_node_is_told(monkeypatch: pytest.MonkeyP
         async_to_sync(layer.group_send)("g", say(1))
     with pytest.raises(BusUnavailable, match="Redis"):
         async_to_sync(layer.send)("specific.0011223344556677!8899", say(1))
+
+
+async def test_members_hear_each_other_again_after_a_failover(
+    disturbable_redis: RedisServers, settings: Settings
+) -> None:
+    servers = disturbable_redis
+    settings.REDIS_SENTINELS = servers.sentinel_addresses
+    settings.REALTIME_BROKER = "app.realtime.redis_broker.RedisBroker"
+    layer = FanoutChannelLayer()
+    here = await layer.new_channel()
+    await layer.group_add("g", here)
+
+    async def echo() -> None:
+        there = await layer.new_channel()
+        await layer.group_add("from-here", there)
+        while True:
+            await layer.group_send("g", await layer.receive(there))
+
+    async def until_heard() -> None:
+        for n in itertools.count():
+            await layer.group_send("from-here", say(n))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(layer.receive(here), 0.5)
+                return
+
+    with closing(Elsewhere()) as elsewhere:
+        echoing = asyncio.create_task(elsewhere.run(echo()))
+        await asyncio.wait_for(until_heard(), 30)
+        previous = servers.primary_address()
+        await asyncio.to_thread(servers.kill, "primary")
+        # Nobody waits for a bus that is away, and nothing raises.
+        await within(layer.group_send("from-here", say(-1)))
+        await asyncio.to_thread(servers.wait_until_promoted, previous)
+        await layer.flush()
+        await layer.group_add("g", here)
+        await asyncio.wait_for(until_heard(), 30)
+    await asyncio.gather(echoing, return_exceptions=True)
+    await stop_node()
 
 
 SCRIPT = """

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull, MessageTooLarge
+from channels_redis.utils import create_pool
 from prometheus_client import REGISTRY
+from redis.asyncio import SSLConnection
 
 from app.realtime.broker import BusUnavailable
 from app.realtime.task_queue import TaskQueue
@@ -115,6 +117,38 @@ async def test_whoever_is_not_a_node_can_send(queue: TaskQueue) -> None:
 
     await asyncio.to_thread(script)
     assert [await taken(queue, "thumbnails") for _ in range(3)] == [0, 1, 2]
+
+
+async def test_one_redis_without_sentinels_will_do(redis_servers: RedisServers) -> None:
+    host, port = redis_servers.primary_address()
+    layers = channel_layers_for("fanout", None, REDIS_ADDRESS=f"{host}:{port}")
+    queue = TaskQueue(**layers["tasks"]["CONFIG"])
+    await asyncio.gather(*(queue.send("thumbnails", task(n)) for n in range(200)))
+    assert sorted([await taken(queue, "thumbnails") for _ in range(200)]) == list(range(200))
+    await queue.flush()
+
+
+def test_tls_and_passwords_reach_redis_and_its_sentinels(redis_servers: RedisServers) -> None:
+    layers = channel_layers_for(
+        "channels_redis",
+        redis_servers,
+        REDIS_TLS="true",
+        REDIS_TLS_CA_FILE="/etc/ca.pem",
+        REDIS_USERNAME="bell",
+        REDIS_PASSWORD="one",
+        REDIS_SENTINEL_USERNAME="watcher",
+        REDIS_SENTINEL_PASSWORD="two",
+    )
+    for alias in ("default", "tasks"):
+        host = layers[alias]["CONFIG"]["hosts"][0]
+        pool = create_pool(host)
+        connection = pool.make_connection()
+        (first, *_) = pool.sentinel_manager.sentinels
+        sentinel = first.connection_pool.make_connection()
+        for one, username, password in ((connection, "bell", "one"), (sentinel, "watcher", "two")):
+            assert isinstance(one, SSLConnection)
+            assert (one.username, one.password, one.ca_certs) == (username, password, "/etc/ca.pem")
+            assert one.socket_timeout and one.socket_connect_timeout
 
 
 async def test_nobody_waits_for_ever_for_a_queue_that_is_not_there() -> None:

@@ -42,7 +42,7 @@ def test_a_connection_that_died_without_a_word_is_noticed(
     wire.hold()
     # The browser tells of another network: the page looks at once whether its connection still lives.
     bob.page.evaluate("dispatchEvent(new Event('online'))")
-    bob.status("The connection was lost")
+    bob.status("Connection lost")
     wire.cut()
     wire.mend()
     bob.wait_until_joined()
@@ -60,7 +60,7 @@ def test_a_message_that_waited_too_long_is_only_sent_when_asked(
     bob.page.reload()
     bob.wait_until_joined()
     wire.cut()
-    bob.status("The connection was lost")
+    bob.status("Connection lost")
     bob.say("an old thought")
     bob.page.clock.fast_forward(120_000)
     wire.mend()

@@ -25,7 +25,7 @@ export class ConnectionStatus {
     this.#countdown.textContent = "";
     if (state.name === "connected") this.#connected(state.hello);
     else if (state.name === "waiting") {
-      this.#say("bad", "The connection was lost. Reconnecting", "Try now", tryNow);
+      this.#say("bad", "Connection lost. Reconnecting", "Try now", tryNow);
       this.#countDown(state.retryAt);
     } else if (state.name === "offline") {
       this.#say("bad", "You are offline. The page reconnects when your network is back.", "Try now", tryNow);
@@ -41,7 +41,7 @@ export class ConnectionStatus {
   #connected(hello) {
     if (hello.bus_connected) this.#say("good", `Connected to ${hello.node}`);
     else {
-      this.#say("warn", `Connected to ${hello.node}, which hears no other node: people on other nodes cannot hear you now.`);
+      this.#say("warn", `Connected to ${hello.node}, but people on other nodes cannot hear you now.`);
     }
   }
 

@@ -14,8 +14,9 @@ RATIO: Final = "×"
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: one sample for each round, by the server's clock and, where there are two, by the client's.
+    """One figure, with one sample for each round.
 
+    `heard` and `by_cpu` are the same rounds by the client's clock, and for each second of the server's CPU.
     `at_least` and `at_most` are the bars of docs/benchmarks.md.
     """
 
@@ -24,6 +25,7 @@ class Row:
     unit: str
     samples: Sequence[float]
     heard: Sequence[float] = ()
+    by_cpu: Sequence[float] = ()
     at_least: float | None = None
     at_most: float | None = None
 
@@ -50,19 +52,19 @@ class Row:
         """One line of the table."""
         low, high = _number(min(self.samples)), _number(max(self.samples))
         spread = f"{low} – {high} ({len(self.samples)})"
-        heard = _number(median(self.heard)) if self.heard else ""
+        others = (_number(median(samples)) if samples else "" for samples in (self.heard, self.by_cpu))
         return (
             self.what,
             f"{_number(self.median)} {self.unit}".rstrip(),
             spread,
-            heard,
+            *others,
             self.bar,
             self.command,
         )
 
 
-HEADINGS: Final = ("what", "median", "min – max (rounds)", "client's clock", "bar", "again with")
-WIDTH: Final = 140
+HEADINGS: Final = ("what", "median", "min – max (rounds)", "by client's clock", "by CPU", "bar", "again with")
+WIDTH: Final = 160
 """Of the table where no terminal says how wide it is: a log, a pipe."""
 
 
@@ -79,7 +81,7 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
     """Write the table to the terminal."""
     table = Table(*HEADINGS)
-    for column in (1, 2, 3, 4):
+    for column in (1, 2, 3, 4, 5):
         table.columns[column].justify = "right"
     for row in in_order(rows):
         table.add_row(*row.cells(), end_section=row is _last_ratio(rows))
@@ -101,7 +103,7 @@ def markdown(rows: Sequence[Row], notes: Sequence[str], day: date, commit: str) 
         "",
     ]
     lines += [f"- {note}" for note in notes]
-    lines += ["", _line(HEADINGS), "| --- | ---: | ---: | ---: | ---: | --- |"]
+    lines += ["", _line(HEADINGS), "| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
     for row in in_order(rows):
         *cells, command = row.cells()
         lines.append(_line([*cells, f"`{command}`"]))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Final
 
 from loadtest.bench.client import Crowd
@@ -92,25 +91,40 @@ def _connect(server: Server, way: Way) -> Round:
 
 
 def _ratios(ways: list[Way], results: Mapping[Way, list[Round]]) -> list[Row]:
-    ours, by_session, reference, *_ = ways
-    rates = {way: [one.per_second for one in results[way]] for way in ways}
-    rows = [
-        _row(f"{ours.what} ÷ {reference.what}, connects", RATIO, ratios(rates[ours], rates[reference])),
+    ours, by_session, reference, *stock = ways
+    pairs = [(ours, reference)]
+    pairs += [(by_session if other.by == "session" else ours, other) for other in stock]
+    return [
+        _row(
+            f"{above.what} ÷ {below.what}, connects",
+            RATIO,
+            ratios(_per_second(results[above]), _per_second(results[below])),
+            by_cpu=ratios(_per_cpu_second(results[above]), _per_cpu_second(results[below])),
+        )
+        for above, below in pairs
     ]
-    for other in ways[3:]:
-        same = by_session if other.by == "session" else ours
-        rows.append(_row(f"{same.what} ÷ {other.what}, connects", RATIO, ratios(rates[same], rates[other])))
-    return rows
 
 
 def _figures(ways: list[Way], results: Mapping[Way, list[Round]]) -> list[Row]:
     rows = []
     for way in ways:
         rounds = results[way]
-        per_second = [one.per_second for one in rounds]
-        costs = [one.cpu_microseconds for one in rounds]
         rows += [
-            _row(f"{way.what}, connects", "/s", per_second, at_least=way.at_least),
-            _row(f"– CPU per connect; one core allows {1e6 / median(costs):,.0f}/s", "µs", costs),
+            _row(
+                f"{way.what}, connects",
+                "/s",
+                _per_second(rounds),
+                by_cpu=_per_cpu_second(rounds),
+                at_least=way.at_least,
+            ),
+            _row(f"{way.what}, CPU per connect", "µs", [one.cpu_microseconds for one in rounds]),
         ]
     return rows
+
+
+def _per_second(rounds: list[Round]) -> list[float]:
+    return [one.per_second for one in rounds]
+
+
+def _per_cpu_second(rounds: list[Round]) -> list[float]:
+    return [1e6 / one.cpu_microseconds for one in rounds]

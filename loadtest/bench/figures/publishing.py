@@ -1,6 +1,6 @@
 """One round of publishes on one server, seen by the server and by the client."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -9,6 +9,7 @@ from typing import Final
 from loadtest.bench import wire
 from loadtest.bench.client import Crowd
 from loadtest.bench.processes import Kind, Server, Stage
+from loadtest.bench.report import RATIO, Row, ratios
 
 PATIENCE_SECONDS: Final = 30.0
 
@@ -32,6 +33,11 @@ class Round:
     def received_per_second(self) -> float:
         """Deliveries, by the client's clock: from asking to the last byte read."""
         return self.deliveries / self.client_seconds
+
+    @property
+    def per_cpu_second(self) -> float:
+        """Deliveries, for each second of the server's CPU: what others take from it is not in it."""
+        return self.deliveries / self.cpu_seconds
 
     @property
     def cpu_microseconds(self) -> float:
@@ -81,3 +87,29 @@ def in_turns(
                 if number >= 0:
                     results[server.kind].append(one)
     return results
+
+
+def rate(row: Callable[..., Row], what: str, kind: Kind, results: Mapping[Kind, list[Round]]) -> Row:
+    """How fast one server was."""
+    return row(f"{kind.name}, {what}", "deliveries/s", **_by_each_clock(results[kind]))
+
+
+def rate_ratio(
+    row: Callable[..., Row],
+    what: str,
+    kinds: tuple[Kind, Kind],
+    results: Mapping[Kind, list[Round]],
+    at_least: float,
+) -> Row:
+    """How fast the first was, in terms of the second."""
+    above, below = (_by_each_clock(results[kind]) for kind in kinds)
+    clocks = {clock: ratios(above[clock], below[clock]) for clock in above}
+    return row(f"{kinds[0].name} ÷ {kinds[1].name}, {what}", RATIO, **clocks, at_least=at_least)
+
+
+def _by_each_clock(rounds: list[Round]) -> dict[str, list[float]]:
+    return {
+        "samples": [one.per_second for one in rounds],
+        "heard": [one.received_per_second for one in rounds],
+        "by_cpu": [one.per_cpu_second for one in rounds],
+    }

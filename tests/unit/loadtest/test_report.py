@@ -4,7 +4,7 @@ from datetime import date
 
 from loadtest.bench.report import RATIO, Row, in_order, markdown, ratios
 
-SLOW = Row("fanout", "ours ÷ theirs", RATIO, [0.7, 0.8, 2.0], [0.9], at_least=0.85)
+SLOW = Row("fanout", "ours ÷ theirs", RATIO, [0.7, 0.8, 2.0], [0.9], [0.95], at_least=0.85)
 CHEAP = Row("paced", "CPU per delivery", "µs", [7.0, 9.0, 7.5], at_most=8.0)
 
 
@@ -27,7 +27,6 @@ def test_the_kept_table_has_noise_and_the_command_that_repeats_each_figure() -> 
     assert "abc1234" in page
     assert "- 2 cores" in page
     first, second = page.splitlines()[-2:]
-    assert first == (
-        "| ours ÷ theirs | 0.80 × | 0.70 – 2.00 (3) | 0.90 | ≥ 0.85 missed | `make bench ONLY=fanout` |"
-    )
-    assert second.endswith("| 7.50 µs | 7.00 – 9.00 (3) |  | ≤ 8 reached | `make bench ONLY=paced` |")
+    assert first.startswith("| ours ÷ theirs | 0.80 × | 0.70 – 2.00 (3) | 0.90 | 0.95 | ≥ 0.85 missed |")
+    assert first.endswith("| `make bench ONLY=fanout` |")
+    assert second.endswith("| 7.50 µs | 7.00 – 9.00 (3) |  |  | ≤ 8 reached | `make bench ONLY=paced` |")

@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -123,11 +124,22 @@ class Starter:
 
 
 @pytest.fixture
-def starter(tmp_path: Path) -> Iterator[Starter]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Starter]]:
+    """Makes starters that are surely gone after the test."""
+    with ExitStack() as stack:
+
+        def make(*code: str, **more: str) -> Starter:
+            made = Starter(tmp_path, *code, **more)
+            stack.callback(made.end)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def starter(start: Callable[..., Starter]) -> Starter:
     """One of this test's own, to end as it likes."""
-    made = Starter(tmp_path)
-    yield made
-    made.end()
+    return start()
 
 
 @pytest.fixture(scope="module")
@@ -147,18 +159,15 @@ def ports_of(starter: Starter) -> list[int]:
     return [*(port for port, _ in starter.plan.uses()), *(port for port, _ in starter.status().values())]
 
 
-def test_the_application_itself_serves_its_page_from_every_node(tmp_path: Path) -> None:
-    code = "import sys; from deploy.local.commands import main; sys.exit(main(['run']))"
-    starter = Starter(tmp_path, code)
-    try:
-        starter.wait_until_up()
-        for number in range(NODES + 1):
-            assert "<title>" in starter.who_answers(starter.plan.port + number)
-        starter.ask("kill-node", "1")
-        assert "<title>" in starter.who_answers(starter.plan.port)
-        assert "node-1 is ready" in starter.ask("start-node", "1")
-    finally:
-        starter.end()
+def test_the_application_itself_serves_its_page_from_every_node(start: Callable[..., Starter]) -> None:
+    starter = start("import sys; from deploy.local.commands import main; sys.exit(main(['run']))")
+    starter.wait_until_up()
+    for number in range(NODES + 1):
+        assert "<title>" in starter.who_answers(starter.plan.port + number)
+    starter.ask("kill-node", "1")
+    assert "<title>" in starter.who_answers(starter.plan.port)
+    assert "node-1 is ready" in starter.ask("start-node", "1")
+    starter.end()
     assert starter.process.returncode == 0
     assert all_free([port for port, _ in starter.plan.uses()])
 
@@ -267,22 +276,21 @@ def test_a_killed_starter_takes_every_child_along_and_does_not_stop_the_next(sta
     starter.wait_until_up()
 
 
-def test_a_node_that_does_not_end_is_killed_when_the_end_is_asked_for_again(tmp_path: Path) -> None:
-    starter = Starter(tmp_path, STAND_IN="stubborn")
-    try:
-        starter.wait_until_up()
-        ports = ports_of(starter)
+def test_a_node_that_does_not_end_is_killed_when_the_end_is_asked_for_again(
+    start: Callable[..., Starter],
+) -> None:
+    starter = start(STAND_IN="stubborn")
+    starter.wait_until_up()
+    ports = ports_of(starter)
 
-        def ended() -> bool:
-            starter.process.send_signal(signal.SIGINT)
-            return starter.process.poll() is not None
+    def ended() -> bool:
+        starter.process.send_signal(signal.SIGINT)
+        return starter.process.poll() is not None
 
-        assert wait_until(ended, PATIENCE)
-        assert starter.process.returncode == 0
-        assert wait_until(lambda: all_free(ports), PATIENCE)
-        assert "left politely" not in starter.output()
-    finally:
-        starter.end()
+    assert wait_until(ended, PATIENCE)
+    assert starter.process.returncode == 0
+    assert wait_until(lambda: all_free(ports), PATIENCE)
+    assert "left politely" not in starter.output()
 
 
 def test_a_run_whose_log_nobody_reads_any_more_ends(tmp_path: Path) -> None:
@@ -300,16 +308,27 @@ def test_a_run_whose_log_nobody_reads_any_more_ends(tmp_path: Path) -> None:
                 break
         process.stdout.close()
         command(["kill-node", "1"], environment_of(plan))  # something to say
-        process.wait(PATIENCE)
+        try:
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
     assert all_free([port for port, _ in plan.uses()])
 
 
-def test_a_node_that_does_not_come_up_ends_the_run_with_its_own_words(tmp_path: Path) -> None:
-    starter = Starter(tmp_path, STAND_IN="broken")
+def test_a_node_that_does_not_come_up_ends_the_run_with_its_own_words(start: Callable[..., Starter]) -> None:
+    starter = start(STAND_IN="broken")
     assert starter.process.wait(PATIENCE) == 1
     assert "carillon: node-1 ended with code 1 before it was ready:" in starter.output()
     assert "the stand-in was told to be broken" in starter.output()
     assert all_free([port for port, _ in starter.plan.uses()])
+
+
+def test_a_migration_that_fails_ends_the_run_with_its_own_words(start: Callable[..., Starter]) -> None:
+    failing = "((sys.executable, '-c', 'import sys; sys.exit(\"no such column\")'),)"
+    starter = start(WITH_STAND_IN.replace("prepare=()", f"prepare={failing}"))
+    assert starter.process.wait(PATIENCE) == 1
+    assert "carillon: `-c import sys" in starter.output() and "  no such column" in starter.output()
+    assert "Ctrl-C" not in starter.output()
 
 
 # --- Before it starts --------------------------------------------------------------------------------

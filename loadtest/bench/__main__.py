@@ -44,7 +44,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("bench: stopped")
     except (StartFailed, WireError, TimeoutError) as error:
-        report.show(rows, notes)
+        if rows:
+            report.show(rows, notes)
         sys.exit(f"bench: {name} has no figure: {error}")
     report.show(rows, notes)
     if options.save:

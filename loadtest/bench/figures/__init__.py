@@ -17,5 +17,5 @@ class Sizes:
 
     def description(self) -> str:
         """For the report."""
-        text = f"{self.connections:,} connections, {self.idle:,} idle ones for memory, {self.rounds} rounds"
+        text = f"connections {self.connections:,}, idle for memory {self.idle:,}, rounds {self.rounds}"
         return text if self == Sizes() else f"{text}: not the sizes that the bars are about"

@@ -80,7 +80,6 @@ def _in_turns(stage: Stage, ways: list[Way], rounds: int) -> Mapping[Way, list[R
 
 def _connect(server: Server, way: Way) -> Round:
     requests = server.requests(way.path, way.count, by=way.by)
-    server.settle()
     before = server.cpu_seconds()
     with Crowd() as crowd:
         seconds = crowd.open(server.port, requests)

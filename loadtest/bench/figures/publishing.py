@@ -60,13 +60,13 @@ def publish(server: Server, crowd: Crowd, publishes: Publishes) -> Round:
     expected = [wire.event(wire.FIRST_NUMBER + number) for number in range(publishes.count)]
     paced_seconds = publishes.count / publishes.per_second if publishes.per_second else 0.0
     patience = PATIENCE_SECONDS + paced_seconds
-    server.settle()
     segments = crowd.segments()
     cpu, started = server.cpu_seconds(), perf_counter()
     server.control.tell("bench.publish", **asdict(publishes))
     received = crowd.receive(expected, patience)
     reply = server.control.reply(patience)
     cpu = server.cpu_seconds() - cpu
+    server.settle()
     if reply["recipients"] != len(crowd):
         raise wire.WireError(f"{server.kind.name} has {reply['recipients']} recipients, not {len(crowd)}")
     segments = (crowd.segments() - segments) / publishes.count
@@ -81,6 +81,8 @@ def in_turns(
     with ExitStack() as exits:
         servers = exits.enter_context(stage.running(*plan))
         crowds = [exits.enter_context(server.crowd(connections)) for server in servers]
+        for server in servers:
+            server.settle()
         for number in range(-1, rounds):  # the first warms up and is not counted
             for server, crowd in zip(servers, crowds, strict=True):
                 one = publish(server, crowd, plan[server.kind])

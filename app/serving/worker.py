@@ -47,7 +47,8 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
         internal_port.start()
         try:
-            await self._server.serve(sockets=self.sockets)
+            # The sockets themselves, not gunicorn's wrappers: uvloop knows how to close those once only.
+            await self._server.serve(sockets=[listener.sock for listener in self.sockets])
         finally:
             internal_port.stop()
         if not self._server.started:

@@ -43,7 +43,7 @@ def main() -> None:
                 rows += FIGURES[name].measure(stage, sizes)
     except KeyboardInterrupt:
         sys.exit("bench: stopped")
-    except (StartFailed, WireError, TimeoutError) as error:
+    except (StartFailed, WireError, OSError) as error:
         if rows:
             report.show(rows, notes)
         sys.exit(f"bench: {name} has no figure: {error}")

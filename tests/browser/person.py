@@ -60,8 +60,10 @@ class Person:
 
     def sees(self, text: str, node: str = "") -> None:
         """Exactly one such message, posted, and from `node`."""
-        message = self.page.locator(".message:not(.pending)", has=self.page.get_by_text(text, exact=True))
-        expect(message).to_have_count(1, timeout=20_000)
+        written = self.page.get_by_text(text, exact=True)
+        expect(self.page.locator(".message:not(.pending)", has=written)).to_have_count(1, timeout=20_000)
+        message = self.page.locator(".message", has=written)
+        assert message.count() == 1
         if node:
             assert message.get_attribute("data-node") == node
 

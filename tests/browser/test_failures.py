@@ -34,6 +34,26 @@ def test_who_loses_the_network_comes_back_and_their_message_is_sent_once(
     assert "said meanwhile" not in bob.texts()
 
 
+def test_a_message_whose_answer_was_lost_is_shown_once(
+    open_browser: Open, deployment: Deployment, wire: Wire
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    wire.hold()
+    bob.say("once")
+    ada.sees("once")
+    wire.cut()
+    bob.status("Connection lost")
+    wire.mend()
+    bob.wait_until_joined()
+    for person in (bob, ada):
+        person.sees("once")
+    ada.say("and then this")
+    bob.sees("and then this")
+    assert ada.texts() == ["once", "and then this"]
+
+
 def test_a_connection_that_died_without_a_word_is_noticed(
     open_browser: Open, deployment: Deployment, wire: Wire
 ) -> None:

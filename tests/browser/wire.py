@@ -35,12 +35,12 @@ class Wire:
     def cut(self) -> None:
         """Every connection is reset, and so is every new one."""
         self._is_cut = True
-        self._flowing.set()
         for connection in list(self._connections):
             _end(connection)
+        self._flowing.set()
 
     def hold(self) -> None:
-        """Nothing arrives any more, and nobody is told."""
+        """Nothing that a node says arrives any more, and nobody is told."""
         self._flowing.clear()
 
     def mend(self) -> None:
@@ -63,13 +63,15 @@ class Wire:
                 _end(browser)
                 continue
             self._connections |= {browser, node}
-            for source, sink in ((browser, node), (node, browser)):
-                threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+            for source, sink, may_be_held in ((browser, node, False), (node, browser, True)):
+                arguments = (source, sink, may_be_held)
+                threading.Thread(target=self._forward, args=arguments, daemon=True).start()
 
-    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, may_be_held: bool) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
-                self._flowing.wait()
+                if may_be_held:
+                    self._flowing.wait()
                 sink.sendall(data)
         for end in (source, sink):
             _end(end)

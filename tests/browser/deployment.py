@@ -1,6 +1,7 @@
 """What `make run` starts, on free ports: three nodes, Redis, Sentinels."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,13 @@ class Deployment:
         answer = ask(self.plan.control_socket, command, argument)
         assert answer.done, answer.text
         return answer.text
+
+    def kill_redis(self) -> None:
+        """Kill the primary and the replica at once; the starter brings them back after some seconds."""
+        rows = ask(self.plan.control_socket, "status").rows
+        for name, _, pid, *_ in rows:
+            if name.startswith("redis-") and pid.isdecimal():
+                os.kill(int(pid), signal.SIGKILL)
 
     def _says(self, words: str) -> bool:
         return words in self._log.read_text()

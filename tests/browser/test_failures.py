@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -156,3 +157,26 @@ def test_a_failover_does_not_end_the_conversation(
     bob.say("after")
     ada.sees("after", node="node-2")
     expect(ada.page.locator(".person")).to_have_count(2)
+
+
+def test_without_redis_people_on_one_node_talk_and_everybody_is_told(
+    open_browser: Open, deployment: Deployment, pictures: Path
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    eve = open_browser("Eve", deployment.port(1))
+    bob = open_browser("Bob", deployment.port(2), viewport={"width": 320, "height": 568})
+    expect(bob.page.locator(".person")).to_have_count(3)
+    deployment.kill_redis()
+    for person in (ada, bob):
+        person.status("people on other nodes cannot hear you now")
+    ada.say("only here")
+    eve.sees("only here")
+    expect(ada.page.locator(".delivery").last).to_contain_text("only people on this node got it")
+    bob.page.screenshot(path=pictures / "bus-away.png")
+    expect(bob.page.locator(".notice").last).to_contain_text("hear each other again", timeout=60_000)
+    ada.status("Connected to node-1")
+    bob.say("together again")
+    ada.sees("together again", node="node-2")
+    assert "only here" not in bob.texts()
+    assert not [notice for notice in ada.notices() if "left" in notice]
+    expect(bob.page.locator(".person")).to_have_count(3)

@@ -23,14 +23,15 @@ logger = logging.getLogger(__name__)
 
 class _Group:
     """Who is in, and what waits. `members` maps each to how many events had been published when it joined,
-    so that joining costs the same in a group of any size and needs no copy of it."""
+    so that joining costs the same in a group of any size and needs no copy of it. `changed` is the same
+    number for the last that came or went."""
 
-    __slots__ = ("members", "pending", "published", "since")
+    __slots__ = ("changed", "members", "pending", "published", "since")
 
     def __init__(self) -> None:
         self.members: dict[Subscriber, int] = {}
         self.pending: list[EncodedEvent] = []
-        self.published = 0
+        self.published = self.changed = 0
         self.since = 0.0
 
 
@@ -47,6 +48,14 @@ class _Job:
         self.since = group.since
         self.written = self.deliveries = self.bytes = 0
         group.pending = []
+
+    def due(self, subscriber: Subscriber) -> Batch | None:
+        """What of the batch is for `subscriber`: all, what came after it joined, or nothing."""
+        joined = self.group.members.get(subscriber, self.end)
+        if joined <= self.first:
+            return self.batch
+        # At the end: it left, or left and came back since.
+        return Batch(self.batch.events[joined - self.first :]) if joined < self.end else None
 
     def count(self, batch: Batch, writes: int) -> None:
         self.deliveries += writes * len(batch.events)
@@ -68,6 +77,7 @@ class Hub:
         entry = self._groups.get(group)
         if entry is not None:
             entry.members.setdefault(subscriber, entry.published)
+            entry.changed = entry.published
             return False
         entry = self._groups[group] = _Group()
         entry.members[subscriber] = 0
@@ -77,7 +87,10 @@ class Hub:
     def unsubscribe(self, group: str, subscriber: Subscriber) -> bool:
         """Detach `subscriber`; nothing more is delivered to it. True if the group is empty now."""
         entry = self._groups.get(group)
-        if entry is None or entry.members.pop(subscriber, None) is None or entry.members:
+        if entry is None or entry.members.pop(subscriber, None) is None:
+            return False
+        entry.changed = entry.published
+        if entry.members:
             return False
         # What is pending has no reader left: a group of the same name made later is another one.
         del self._groups[group]
@@ -134,25 +147,26 @@ class Hub:
         job.written += len(part)
         if job.written == len(job.recipients):
             self._jobs.popleft()
-        joined_at, first, end, whole = job.group.members.get, job.first, job.end, job.batch
+        group, first, whole = job.group, job.first, job.batch
         writes = 0
         for subscriber in part:
-            joined = joined_at(subscriber, end)
+            # Nobody is looked up as long as nobody came or went: that would cost a cache miss for each.
+            batch = whole if group.changed <= first else job.due(subscriber)
+            if batch is None:
+                continue
             try:
-                if joined <= first:
-                    subscriber.deliver(whole)
-                    writes += 1
-                elif joined < end:
-                    # It joined in the middle of this tick. (At `end`: it left, or left and came back since.)
-                    late = Batch(whole.events[joined - first :])
-                    subscriber.deliver(late)
-                    job.count(late, 1)
+                subscriber.deliver(batch)
             except Exception:
                 logger.exception("a subscriber failed to take a batch; the others get theirs")
+                continue
+            if batch is whole:
+                writes += 1
+            else:
+                job.count(batch, 1)
         job.count(whole, writes)
         if job.written == len(job.recipients):
             metrics.observe_fan_out(
-                publishes=len(whole.events),
+                publishes=len(job.batch.events),
                 recipients=len(job.recipients),
                 deliveries=job.deliveries,
                 size=job.bytes,

@@ -103,3 +103,18 @@ async def test_a_node_with_people_goes_on_alone_when_the_bus_is_away(
     people = enter(nodes[0], Identity("u3", "eve"))
     assert sorted(member.name for member in people.members) == ["ada", "bob", "eve"]
     await until(lambda: "eve" in audience.names("presence.joined"))
+
+
+async def test_nobody_leaves_because_the_bus_is_away(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(nodes[0], ADA)
+    enter(nodes[1], BOB)
+    audience = Audience(nodes[0])
+    await until(lambda: audience.roster() == ["ada", "bob"])
+    monkeypatch.setattr(MemoryBroker, "connected", property(lambda _: False))
+    monkeypatch.setattr(MemoryBroker, "publish", lambda *_: False)
+    monkeypatch.setattr("app.presence.tracker.LEASE_SECONDS", 0.05)
+    lease_over = presence_of(nodes[0])._ticks + 30
+    await until(lambda: presence_of(nodes[0])._ticks > lease_over)
+    assert audience.names("presence.left") == []

@@ -4,10 +4,10 @@ A ticket is a secret while it is valid: it goes into no log, no error and no URL
 of every upgrade, so the keys are derived once; Django's signer derives them anew each time.
 """
 
-import hmac
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from functools import cache
+from hashlib import blake2b
+from hmac import compare_digest
 from typing import Final
 
 import msgspec
@@ -19,6 +19,8 @@ from app.realtime.identity import Identity
 
 AUTH_HASH_CHARACTERS: Final = 16
 """The head of the session auth hash that a ticket carries: 64 bits tell a changed password from the same."""
+
+SIGNATURE_BYTES: Final = 32
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -68,23 +70,27 @@ setting_changed.connect(_forget_keys)
 
 
 def _sign(value: bytes, key: bytes) -> bytes:
-    return urlsafe_b64encode(hmac.digest(key, value, "sha256")).rstrip(b"=")
+    # Keyed BLAKE2b is a message authentication code by itself (RFC 7693, 2.9), at a third of HMAC's time.
+    return blake2b(value, digest_size=SIGNATURE_BYTES, key=key).hexdigest().encode()
 
 
 def issue(claim: Claim) -> str:
-    """A ticket for `claim`, valid for TICKET_SECONDS from now; only letters, digits, `-`, `_` and `.`."""
+    """A ticket for `claim`, valid for TICKET_SECONDS from now; only hexadecimal digits and a dot."""
     identity = claim.identity
     body = _Body(time.time(), identity.id, identity.name, identity.guest, claim.auth_hash)
-    value = urlsafe_b64encode(_encoder.encode(body)).rstrip(b"=")
+    value = _encoder.encode(body).hex().encode()
     return (value + b"." + _sign(value, _keys()[0])).decode()
 
 
 def verify(ticket: str) -> Claim:
     """The claim in `ticket`. Raises `TicketRefused`."""
     value, _, signature = ticket.encode("utf-8", "surrogatepass").partition(b".")
-    if not any(hmac.compare_digest(signature, _sign(value, key)) for key in _keys()):
+    for key in _keys():
+        if compare_digest(signature, _sign(value, key)):
+            break
+    else:
         raise TicketRefused("ticket_invalid")
-    body = _decoder.decode(urlsafe_b64decode(value + b"=="))
+    body = _decoder.decode(bytes.fromhex(value.decode()))
     if time.time() - body.issued_at > settings.TICKET_SECONDS:
         raise TicketRefused("ticket_expired")
     return Claim(Identity(body.id, body.name, body.guest), body.auth_hash)

@@ -5,12 +5,15 @@ Everything else, stock WebSocket consumers included, goes the way uvicorn made f
 
 import asyncio
 import sys
-from typing import Final, cast
+from collections import deque
+from typing import Any, ClassVar, Final, cast
 
-from httptools import HttpParserUpgrade
+from httptools import HttpParserUpgrade, HttpRequestParser
+from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.http11 import Request
 
 from app.observability import metrics
@@ -26,6 +29,24 @@ class HttpProtocol(HttpToolsProtocol):
 
     _judged: list[tuple[bytes, bytes]] | None = None
     _upgrades = False
+    _alike: ClassVar[tuple[ServerState, dict[str, Any]] | None] = None
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """As uvicorn's, which looks up loggers and settings anew for each of a server's connections."""
+        if self._alike is None or self._alike[0] is not server_state:
+            super().__init__(config, server_state, app_state, _loop)
+            HttpProtocol._alike = server_state, vars(self).copy()
+            return
+        vars(self).update(self._alike[1])
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.pipeline = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As uvicorn's, less five system calls: it makes a socket object to ask for the addresses."""

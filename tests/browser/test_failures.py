@@ -100,6 +100,7 @@ def test_whoever_is_logged_out_is_told_so_and_does_not_reconnect(
 ) -> None:
     bob = open_browser("Bob", wire.port)
     bob.network_may_fail = True
+    bob.page.context.clear_cookies()
     bob.page.route("**/accounts/ticket/", lambda route: route.fulfill(status=401))
     wire.cut()
     wire.mend()

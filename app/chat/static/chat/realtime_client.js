@@ -108,7 +108,8 @@ export class RealtimeClient {
   /**
    * @param {object} options
    * @param {string | URL} options.url
-   * @param {() => Promise<string | null>} [options.ticket] asked before every attempt; null: cookies will do
+   * @param {(attempt: number) => Promise<string | null>} [options.ticket] asked before every attempt, with its
+   *   number: 0 at first, 1 after a loss, more the longer it does not work; null: cookies will do
    * @param {() => number} [options.random]
    */
   constructor({ url, ticket, random = Math.random }) {
@@ -192,7 +193,7 @@ export class RealtimeClient {
     this.#timers.deadline = setTimeout(() => this.#lost(life, 0, "no answer"), CONNECT_SECONDS * 1000);
     let ticket;
     try {
-      ticket = await this.#ticket?.();
+      ticket = await this.#ticket?.(this.#attempt);
     } catch (error) {
       if (life !== this.#life) return;
       if (error instanceof TicketRefused) this.#stop(4500, error.message);

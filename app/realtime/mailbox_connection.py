@@ -143,4 +143,9 @@ class MailboxConnection:
         self._held.clear()
 
     async def _send_close(self) -> None:
-        await self._send({"type": "websocket.close", "code": self.close_code, "reason": self._reason})
+        close = {"type": "websocket.close", "code": self.close_code, "reason": self._reason}
+        try:
+            await self._send(close)
+        except Exception:
+            # daphne lets an application say only 1000 and what begins with 3 or 4.
+            await self._send({"type": "websocket.close"})

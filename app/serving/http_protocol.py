@@ -18,6 +18,7 @@ from websockets.http11 import Request
 
 from app.observability import metrics
 from app.realtime import close_codes
+from app.realtime.connection import CLOSE_SECONDS
 from app.realtime.consumers import COUNTED_EXTENSION
 from app.serving.upgrade import Upgrade
 
@@ -88,13 +89,9 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class StockWebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's own WebSocket protocol, counted."""
+    """uvicorn's own WebSocket protocol, counted, and ended also when its client does not read."""
 
-    def connection_made(self, transport: object) -> None:
-        """A stock upgrade begins."""
-        super().connection_made(transport)  # type: ignore[arg-type]
-        metrics.connections.labels("stock").inc()
-        metrics.connections_opened.labels("stock").inc()
+    _accepted = False
 
     def handle_connect(self, event: Request) -> None:
         """The upgrade's request is parsed."""
@@ -102,10 +99,25 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             self.scope["extensions"][COUNTED_EXTENSION] = {}
 
+    async def send(self, message: Any) -> None:
+        """ASGI send."""
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            self._accepted = True
+            metrics.connections.labels("stock").inc()
+            metrics.connections_opened.labels("stock").inc()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """The application has ended. uvicorn waits without end for a client to read what is unsent."""
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         closed = self.conn.close_rcvd or self.conn.close_sent
         super().connection_lost(exc)
-        metrics.connections.labels("stock").dec()
-        code = closed.code if closed else close_codes.ABNORMAL
-        metrics.connections_closed.labels(close_codes.label(code)).inc()
+        if self._accepted:
+            metrics.connections.labels("stock").dec()
+            code = closed.code if closed else close_codes.ABNORMAL
+            metrics.connections_closed.labels(close_codes.label(code)).inc()

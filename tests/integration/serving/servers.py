@@ -1,0 +1,79 @@
+"""Real servers around the test application, each a process with ports of its own."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from deploy.local.guardian import Guardian
+from deploy.local.ports import HOST, free_ports
+from deploy.local.processes import Process, wait_until
+
+APPLICATION = "tests.integration.serving.asgi:application"
+PROJECT = Path(__file__).parents[3]
+START_SECONDS = 90.0
+
+
+class Server:
+    """One server process, ready when it is made."""
+
+    def __init__(self, guardian: Guardian, kind: str, environment: dict[str, str]) -> None:
+        self.port, self.internal_port = free_ports(2)
+        self.log: list[str] = []
+        command = {
+            "node": ["gunicorn", "-c", "python:app.serving.gunicorn_conf", APPLICATION],
+            "daphne": ["daphne", "-b", HOST, "-p", str(self.port), APPLICATION],
+        }[kind]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")}
+        ports = {"PUBLIC_PORT": str(self.port), "INTERNAL_PORT": str(self.internal_port)}
+        self.process = Process(
+            kind,
+            [sys.executable, "-m", *command],
+            guardian,
+            environment=inherited | ports | {"PYTHONUNBUFFERED": "1"} | environment,
+            cwd=PROJECT,
+            on_line=lambda _, line: self.log.append(line),
+        )
+        probe = (self.port, "/") if kind == "daphne" else (self.internal_port, "/readyz")
+        if not wait_until(lambda: self.status(*probe) is not None, START_SECONDS):
+            raise AssertionError(f"{kind} did not start:\n{self.process.tail()}")
+
+    def get(self, port: int, path: str) -> tuple[int, str]:
+        """Status and body."""
+        http = HTTPConnection(HOST, port, timeout=30)
+        try:
+            http.request("GET", path, headers={"Host": "localhost"})
+            response = http.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            http.close()
+
+    def status(self, port: int, path: str) -> int | None:
+        """None: nobody answers."""
+        try:
+            return self.get(port, path)[0]
+        except (OSError, HTTPException):
+            return None
+
+    def metric(self, name: str) -> float:
+        """A sample of `/metrics`, by its name with its labels; 0 when there is none yet."""
+        _, text = self.get(self.internal_port, "/metrics")
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
+        return float(found[1]) if found else 0.0
+
+
+@contextmanager
+def server(kind: str = "node", **environment: str) -> Iterator[Server]:
+    """A server for one test, or for all tests of a module."""
+    guardian = Guardian()
+    one: Server | None = None
+    try:
+        one = Server(guardian, kind, environment)
+        yield one
+    finally:
+        if one is not None:
+            one.process.stop(15)
+        guardian.close()

@@ -6,11 +6,11 @@ extension offers, or refuses; `websocket.accept` belongs to uvicorn's own path.
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 from django.conf import settings
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from websockets.utils import accept_key
 
 from app.realtime import close_codes
@@ -18,9 +18,6 @@ from app.realtime.connection import Receiver
 from app.realtime.consumers import DIRECT_EXTENSION
 from app.realtime.event import text_frame
 from app.serving.direct_connection import DirectConnection
-
-if TYPE_CHECKING:
-    from app.serving.http_protocol import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +31,7 @@ _OURS: Final = (b"content-length", b"connection")
 class Upgrade(asyncio.Protocol):
     """The transport's protocol, and the application's `receive` and `send`, until the answer is written."""
 
-    def __init__(self, http: "HttpProtocol", transport: asyncio.Transport, early: bytes) -> None:
+    def __init__(self, http: HttpToolsProtocol, transport: asyncio.Transport, early: bytes) -> None:
         self._transport = transport
         self._server_state = http.server_state
         self._early = b""
@@ -57,7 +54,7 @@ class Upgrade(asyncio.Protocol):
         else:
             self._start(http, fields)
 
-    def _start(self, http: "HttpProtocol", fields: dict[bytes, bytes]) -> None:
+    def _start(self, http: HttpToolsProtocol, fields: dict[bytes, bytes]) -> None:
         raw_path, _, query_string = http.url.partition(b"?")
         path = raw_path.decode("latin-1")
         offered = fields.get(b"sec-websocket-protocol", b"")

@@ -92,6 +92,7 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's own WebSocket protocol, counted, and ended also when its client does not read."""
 
     _accepted = False
+    _cut_off: asyncio.TimerHandle | None = None
 
     def handle_connect(self, event: Request) -> None:
         """The upgrade's request is parsed."""
@@ -111,12 +112,14 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
         """The application has ended. uvicorn waits without end for a client to read what is unsent."""
         super().on_task_complete(task)
         if not self.disconnected:
-            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+            self._cut_off = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         closed = self.conn.close_rcvd or self.conn.close_sent
         super().connection_lost(exc)
+        if self._cut_off is not None:
+            self._cut_off.cancel()
         if self._accepted:
             metrics.connections.labels("stock").dec()
             code = closed.code if closed else close_codes.ABNORMAL

@@ -38,7 +38,9 @@ class Server:
             on_line=lambda _, line: self.log.append(line),
         )
         probe = (self.port, "/") if kind == "daphne" else (self.internal_port, "/readyz")
-        if not wait_until(lambda: self.status(*probe) is not None, START_SECONDS):
+        started = wait_until(lambda: self.status(*probe) is not None or not self.process.alive, START_SECONDS)
+        if not started or not self.process.alive:
+            self.process.kill()
             raise AssertionError(f"{kind} did not start:\n{self.process.tail()}")
 
     def get(self, port: int, path: str) -> tuple[int, str]:

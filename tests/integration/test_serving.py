@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from websockets.frames import Close, Opcode
+from websockets.frames import Close, Frame, Opcode
 
 from app.realtime.protocol import INVALID_FRAMES_ALLOWED
 from deploy.local.processes import wait_until
@@ -106,15 +106,15 @@ async def test_hello_is_first_and_the_subprotocol_is_ours(
 @pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
 async def test_what_is_said_before_the_answer_is_not_lost(node: Server, together: bool) -> None:
     async with await Client.open(node.port) as client:
-        client.write(upgrade_request("/realtime/"))
-        if not together:
-            await client.writer.drain()
-            await asyncio.sleep(0)
-        ids = [client.send("echo", number=number) for number in range(20)]
+        request = upgrade_request("/realtime/")
+        echoes = [json.dumps({"id": n + 1, "command": "echo", "data": {"number": n}}) for n in range(20)]
+        frames = b"".join(Frame(Opcode.TEXT, echo.encode()).serialize(mask=True) for echo in echoes)
+        for part in [request + frames] if together else [request, frames]:
+            client.write(part)
         await client.response()
         await client.hello()
-        assert [await client.message() for _ in ids] == [
-            {"id": id_, "reply": {"number": number}} for number, id_ in enumerate(ids)
+        assert [await client.message() for _ in echoes] == [
+            {"id": number + 1, "reply": {"number": number}} for number in range(20)
         ]
 
 

@@ -1,7 +1,10 @@
 """Every WebSocket door."""
 
+from functools import partial
+
 from django.urls import path, re_path
 
+from app.accounts.middleware import refuse
 from app.chat.consumers import ChatConsumer, RoomConsumer
 from app.chat.models import SLUG_PATTERN
 
@@ -9,4 +12,5 @@ from app.chat.models import SLUG_PATTERN
 websocket_urlpatterns = [
     path("realtime/", ChatConsumer.as_asgi()),  # type: ignore[arg-type]
     re_path(rf"^realtime/rooms/(?P<slug>{SLUG_PATTERN})/\Z", RoomConsumer.as_asgi()),  # type: ignore[arg-type]
+    re_path("", partial(refuse, "no_door")),  # type: ignore[arg-type]
 ]

@@ -29,6 +29,7 @@ REFUSALS: Final = {
     "ticket_expired": (401, "the ticket is too old: ask for a new one"),
     "ticket_invalid": (401, "the ticket is not one of ours: ask for a new one"),
     "no_identity": (401, "expected a ticket, or the cookie of a session with an account or a guest"),
+    "no_door": (404, "nothing is behind this path: expected one of the doors in docs/protocol.md"),
     "unavailable": (503, "who you are cannot be found out now: try again"),
 }
 """Reason of a refusal (the label of `connections_refused`) to its HTTP status and what it says."""
@@ -44,7 +45,7 @@ class OriginCheck:
         if _origin_allowed(scope):
             await self.app(scope, receive, send)
         else:
-            await _refuse("origin", scope, receive, send)
+            await refuse("origin", scope, receive, send)
 
 
 class IdentityMiddleware:
@@ -67,12 +68,12 @@ class IdentityMiddleware:
             else:
                 identity = self._identity_of_ticket(ticket, scope)
         except TicketRefused as refused:
-            await _refuse(refused.reason, scope, receive, send)
+            await refuse(refused.reason, scope, receive, send)
         except LookupFailed:
-            await _refuse("unavailable", scope, receive, send)
+            await refuse("unavailable", scope, receive, send)
         else:
             if identity is None:
-                await _refuse("no_identity", scope, receive, send)
+                await refuse("no_identity", scope, receive, send)
             else:
                 scope["identity"] = identity
                 await self.app(scope, receive, send)
@@ -120,7 +121,8 @@ def _origin_allowed(scope: Scope) -> bool:
     return validate_host(split_domain_port(host)[0], hosts)
 
 
-async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an upgrade with one of `REFUSALS` instead of accepting it."""
     metrics.connections_refused.labels(reason).inc()
     await receive()
     if "websocket.http.response" not in scope.get("extensions", {}):

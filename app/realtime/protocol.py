@@ -3,6 +3,7 @@
 Decodes and encodes, nothing else: no connection, no handler, no framework.
 """
 
+import re
 from collections.abc import Mapping
 from math import ceil
 from typing import Annotated, Any, Final
@@ -16,6 +17,9 @@ TICKET_PREFIX: Final = "carillon.ticket."
 
 INVALID_FRAMES_ALLOWED: Final = 10
 """Per connection; one more and it is closed for good: such a client will not mend itself."""
+
+DEPTH_LIMIT: Final = 32
+"""Levels of lists and objects in a frame. Decoders recurse, and how deep they can depends on the Python."""
 
 ERROR_CODES: Final[Mapping[str, str]] = {
     "invalid_frame": "the frame is not a command: not JSON, no id, an unknown field",
@@ -73,14 +77,31 @@ class _Identified(msgspec.Struct):
 _decoder: Final = msgspec.json.Decoder(Command)
 _identified_decoder: Final = msgspec.json.Decoder(_Identified)
 _encoder: Final = msgspec.json.Encoder()
+# A string that does not end reaches to the end of the text, so that no byte is looked at twice.
+_strings_and_brackets: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def decode_command(text: bytes) -> Command:
     """The command in one text message. Raises `InvalidFrame`, which names what was wrong."""
+    # Few frames have so many brackets at all; only those are looked at more closely.
+    if text.count(b"[") + text.count(b"{") > DEPTH_LIMIT and _depth(text) > DEPTH_LIMIT:
+        raise InvalidFrame(f"expected at most {DEPTH_LIMIT} levels of lists and objects", None)
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidFrame(f"expected a command: {error}", _readable_id(text)) from error
+
+
+def _depth(text: bytes) -> int:
+    """How deep lists and objects go, in one pass whatever the text; brackets in strings do not count."""
+    depth = deepest = 0
+    for part in _strings_and_brackets.finditer(text):
+        if part[0] in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif part[0] in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _readable_id(text: bytes) -> int | None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.realtime.protocol import (
+    DEPTH_LIMIT,
     ERROR_CODES,
     CommandError,
     InvalidFrame,
@@ -72,9 +73,17 @@ def test_a_frame_that_is_no_command_is_refused_and_told_why(frame: bytes, named:
     assert named in message
 
 
-def test_a_frame_nested_without_end_is_refused_like_any_other() -> None:
-    deep = b"[" * 30_000 + b"]" * 30_000
-    assert "recursion" in refusal(b'{"id": 1, "command": "ping", "data": %s}' % deep).message
+def test_a_frame_may_nest_as_deep_as_the_limit_and_no_deeper() -> None:
+    frame = b'{"id": 1, "command": "ping", "data": %s}'
+    deep = DEPTH_LIMIT - 1
+    assert decode_command(frame % (b"[" * deep + b"]" * deep)).id == 1
+    assert "32 levels" in refusal(frame % (b"[" * (deep + 1) + b"]" * (deep + 1))).message
+    assert "32 levels" in refusal(frame % (b"[" * 30_000 + b"]" * 30_000)).message
+
+
+def test_brackets_in_a_text_are_no_levels() -> None:
+    text = rb"\\[{\" [[" * 100
+    assert decode_command(b'{"id": 1, "command": "chat", "data": {"text": "%s"}}' % text).id == 1
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ class Upgrade(asyncio.Protocol):
         try:
             await application(scope, self.receive, self.send)
         except Exception:
-            logger.exception("the application failed on %s", scope["path"])
+            logger.exception("the application failed on %r", scope["path"])
             if self._connection is not None:
                 self._connection.close(close_codes.INTERNAL_ERROR)
         finally:

@@ -258,6 +258,17 @@ async def test_an_application_that_fails_is_500(caplog: pytest.LogCaptureFixture
     assert "a bug" in caplog.text
 
 
+async def test_an_address_writes_no_line_of_its_own_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("a bug")
+
+    client = Client(application)
+    client.send(upgrade("/realtime/%0AINFO%20forged%1B"))
+    await client.answer()
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+
+
 async def test_an_application_that_says_nothing_is_500() -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         pass

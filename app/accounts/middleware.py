@@ -25,7 +25,7 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REFUSALS: Final = {
-    "origin": (403, "this page's origin may not connect: expected one of ALLOWED_ORIGINS"),
+    "origin": (403, "expected a page whose origin is allowed (ALLOWED_ORIGINS), or a program with a ticket"),
     "ticket_expired": (401, "the ticket is too old: ask for a new one"),
     "ticket_invalid": (401, "the ticket is not one of ours: ask for a new one"),
     "no_identity": (401, "expected a ticket, or the cookie of a session with an account or a guest"),

@@ -24,9 +24,11 @@ def rows(plan: Plan, nodes: Nodes, redis: RedisServers) -> list[list[str]]:
 
 def what_to_try(plan: Plan) -> str:
     """For whoever sees this for the first time."""
-    first, last = plan.url(plan.node_port(1)), plan.url(plan.node_port(plan.nodes))
+    page, first, last = (
+        plan.url(port) for port in (plan.port, plan.node_port(1), plan.node_port(plan.nodes))
+    )
     commands = {
-        f"make kill-node N={plan.nodes}": "its connections move to another node",
+        f"make kill-node N={plan.nodes}": "pages opened at the shared port move to another node",
         f"make start-node N={plan.nodes}": "and it is back",
         "make failover": "the replica becomes the primary",
         "make status": "this table, as it is then",
@@ -34,7 +36,8 @@ def what_to_try(plan: Plan) -> str:
     lines = [f"  {command:<22}{effect}" for command, effect in commands.items()]
     return "\n".join(
         [
-            f"\nOpen {first} and {last} in two windows: different nodes, one conversation.",
+            f"\nOpen {page} in two windows: one conversation, and the page says which node each is on.",
+            f"To choose the nodes: {first} and {last}. Such a page waits for its node when that is killed.",
             "Meanwhile, in a second terminal:",
             *lines,
             "Ctrl-C ends everything.\n",

@@ -1,11 +1,13 @@
 import asyncio
 import threading
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 from django.db import OperationalError
 
 from app.accounts import session_lookup
+from app.accounts.database_thread import in_database_thread
 from app.accounts.middleware import IdentityMiddleware
 from app.accounts.session_lookup import LookupFailed, SessionLookup
 from app.realtime.identity import Identity
@@ -45,8 +47,8 @@ def database(monkeypatch: pytest.MonkeyPatch) -> Database:
 async def test_a_page_comes_in_with_its_session_cookie(
     make_user: MakeUser, make_session: MakeSession
 ) -> None:
-    user = await asyncio.to_thread(make_user, "Ada")
-    key = await asyncio.to_thread(make_session, user)
+    user = await in_database_thread(partial(make_user, "Ada"))
+    key = await in_database_thread(partial(make_session, user))
     inner = Arrived()
     app = IdentityMiddleware(inner)
     cookie = f"theme=dark; sessionid={key}; csrftoken=x"

@@ -1,11 +1,13 @@
 import asyncio
 import gc
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 from django.db import OperationalError
 
 from app.accounts import verification
+from app.accounts.database_thread import in_database_thread
 from app.accounts.middleware import IdentityMiddleware
 from app.accounts.models import User
 from app.accounts.selectors import claim_of_user
@@ -109,11 +111,11 @@ async def test_a_database_that_fails_postpones_the_question(accounts: Accounts) 
 
 @pytest.mark.usefixtures("database_thread")
 async def test_who_is_deactivated_between_ticket_and_connect_is_closed(make_user: MakeUser) -> None:
-    user = await asyncio.to_thread(make_user, "Ada")
+    user = await in_database_thread(partial(make_user, "Ada"))
     ticket = issue(claim_of_user(user))
     inner, connection = Arrived(), Connection()
     await outcome(IdentityMiddleware(inner), websocket(ticket=ticket))
-    await User.objects.filter(pk=user.pk).aupdate(is_active=False)
+    await in_database_thread(lambda: User.objects.filter(pk=user.pk).update(is_active=False))
     assert inner.scope is not None
     for callback in inner.scope["on_accept"]:
         callback(connection)

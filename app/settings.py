@@ -6,6 +6,7 @@ has a default, and a wrong value ends the start with one line that names the var
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,22 @@ def _database(url: str) -> dj_database_url.DBConfig:
     """What Django needs to know. The URL holds a password: no error may repeat it."""
     try:
         # Under ASGI each request has a thread of its own: a connection that it kept is never used again.
-        return dj_database_url.parse(url)
+        database = dj_database_url.parse(url)
     except ValueError:
         raise EnvError(
             'Environment variable "DATABASE_URL" invalid: expected a URL such as postgres://user:password@host/name'
         ) from None
+    backend = database["ENGINE"].rpartition(".")[2]
+    drivers = {"sqlite3": "sqlite3", "postgresql": "psycopg"}
+    if backend not in drivers:
+        raise EnvError(
+            f'Environment variable "DATABASE_URL" invalid: expected sqlite or postgres, got {backend}'
+        )
+    if find_spec(drivers[backend]) is None:
+        raise EnvError(
+            f'Environment variable "DATABASE_URL" invalid: {backend} needs {drivers[backend]} installed'
+        )
+    return database
 
 
 def _origins(value: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from app.accounts.verification import Verification
 from app.observability import metrics
 from app.realtime.connection import Connection
 from app.realtime.identity import Identity
-from app.realtime.protocol import TICKET_PREFIX
+from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -29,6 +29,7 @@ REFUSALS: Final = {
     "ticket_expired": (401, "the ticket is too old: ask for a new one"),
     "ticket_invalid": (401, "the ticket is not one of ours: ask for a new one"),
     "no_identity": (401, "expected a ticket, or the cookie of a session with an account or a guest"),
+    "subprotocol": (400, f"expected {SUBPROTOCOL} among the subprotocols, this node speaks no other"),
     "no_door": (404, "nothing is behind this path: expected one of the doors in docs/protocol.md"),
     "unavailable": (503, "who you are cannot be found out now: try again"),
 }
@@ -61,6 +62,10 @@ class IdentityMiddleware:
         self._verification = Verification()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        offered = scope.get("subprotocols")
+        if offered and SUBPROTOCOL not in offered:  # who offers none takes the one there is
+            await refuse("subprotocol", scope, receive, send)
+            return
         ticket = _ticket(scope)
         try:
             if ticket is None:

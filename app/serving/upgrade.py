@@ -49,8 +49,15 @@ class Upgrade(asyncio.Protocol):
             self.data_received(early)
         if fields.get(b"sec-websocket-version") != b"13":
             self._answer(426, [(b"sec-websocket-version", b"13")], b"expected Sec-WebSocket-Version: 13\n")
-        elif len(self._key) != 24 or http.scope["method"] != "GET":
-            self._answer(400, [], b"expected a GET with a Sec-WebSocket-Key of 24 characters\n")
+        elif (
+            len(self._key) != 24
+            or http.scope["method"] != "GET"
+            or http.scope["http_version"] != "1.1"
+            or b"transfer-encoding" in fields
+            or fields.get(b"content-length", b"0") != b"0"  # a body would be read as frames
+        ):
+            expected = b"expected a GET of HTTP/1.1, no body, a Sec-WebSocket-Key of 24 characters\n"
+            self._answer(400, [], expected)
         else:
             self._start(http, fields)
 

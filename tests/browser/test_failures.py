@@ -84,6 +84,7 @@ def test_a_message_that_waited_too_long_is_only_sent_when_asked(
     bob.status("Connection lost")
     bob.say("an old thought")
     bob.page.clock.fast_forward(120_000)
+    expect(bob.page.get_by_role("alert")).to_contain_text("Not sent")
     wire.mend()
     bob.page.clock.run_for(30_000)
     bob.wait_until_joined()

@@ -98,6 +98,12 @@ async def test_a_server_that_cannot_refuse_with_a_status_closes_before_accept() 
     assert await outcome(app, websocket("http://evil.example", denial=False)) == ["websocket.close"]
 
 
+async def test_who_speaks_only_other_protocols_is_told_the_one_that_is_spoken_here() -> None:
+    scope = websocket(ticket=tickets.issue(GUEST))
+    scope["subprotocols"][0] = "carillon.v2"
+    assert await outcome(IdentityMiddleware(Arrived()), scope) == [400, "subprotocol"]
+
+
 async def test_a_ticket_says_who_it_is() -> None:
     inner = Arrived()
     assert await outcome(IdentityMiddleware(inner), websocket(ticket=tickets.issue(GUEST))) == ACCEPTED

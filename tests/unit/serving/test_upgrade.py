@@ -316,6 +316,9 @@ async def test_a_stock_consumer_under_the_fast_path_is_told_where_it_belongs(
         (upgrade(sec_websocket_key=None), "400 Bad Request"),
         (upgrade(sec_websocket_key="short"), "400 Bad Request"),
         (upgrade(method="POST"), "400 Bad Request"),
+        (upgrade().replace(b"HTTP/1.1", b"HTTP/1.0"), "400 Bad Request"),
+        (upgrade(content_length="5") + b"abcde", "400 Bad Request"),
+        (upgrade(transfer_encoding="chunked") + b"0\r\n\r\n", "400 Bad Request"),
     ],
 )
 async def test_what_is_not_an_upgrade_we_speak_never_reaches_the_application(

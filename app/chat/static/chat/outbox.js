@@ -37,7 +37,8 @@ export class Outbox {
   post(text) {
     const entry = { key: newKey(), text, at: new Date(), state: "waiting", note: "" };
     this.#entries.set(entry.key, entry);
-    this.#set(entry, this.#joined ? "sending" : "waiting");
+    if (this.#joined) this.#set(entry, "sending");
+    else this.#wait(entry);
     this.#run();
   }
 
@@ -46,7 +47,8 @@ export class Outbox {
     const entry = this.#entries.get(key);
     if (!entry) return;
     entry.at = new Date();
-    this.#set(entry, this.#joined ? "sending" : "waiting");
+    if (this.#joined) this.#set(entry, "sending");
+    else this.#wait(entry);
     this.#run();
   }
 
@@ -67,10 +69,9 @@ export class Outbox {
   setJoined(joined) {
     this.#joined = joined;
     for (const entry of this.#entries.values()) {
-      if (entry.state === "failed") continue;
-      const waited = Date.now() - entry.at.getTime();
-      if (waited > PATIENCE_SECONDS * 1000) this.#set(entry, "failed", "the connection was away too long");
-      else this.#set(entry, joined ? "sending" : "waiting");
+      if (entry.state === "failed" || this.#late(entry)) continue;
+      if (joined) this.#set(entry, "sending");
+      else this.#wait(entry);
     }
     this.#run();
   }
@@ -102,7 +103,7 @@ export class Outbox {
         if (PASSING.includes(error.code) && tries < TRIES) {
           await new Promise((resolve) => setTimeout(resolve, (error.retryAfter ?? 1) * 1000));
         } else if (BROKEN.includes(error.code) && !this.#joined) {
-          this.#set(entry, "waiting");
+          this.#wait(entry);
           return;
         } else {
           this.#set(entry, "failed", error.code === "timeout" ? "the node did not answer" : error.message);
@@ -110,6 +111,20 @@ export class Outbox {
         }
       }
     }
+  }
+
+  /** @param {Entry} entry */
+  #wait(entry) {
+    this.#set(entry, "waiting");
+    const left = entry.at.getTime() + PATIENCE_SECONDS * 1000 - Date.now();
+    setTimeout(() => entry.state === "waiting" && this.#late(entry), Math.max(0, left) + 1);
+  }
+
+  /** Whether it has waited so long that its writer has to decide. @param {Entry} entry */
+  #late(entry) {
+    const late = Date.now() - entry.at.getTime() > PATIENCE_SECONDS * 1000;
+    if (late) this.#set(entry, "failed", "the connection was away too long");
+    return late;
   }
 
   /** @param {Entry} entry @param {Entry["state"]} state @param {string} [note] */

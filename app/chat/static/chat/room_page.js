@@ -87,7 +87,8 @@ async function join(hello) {
     people.setAll(members, count);
     page.dataset.joined = hello.node;
     if (deafSince) {
-      const span = `${clockWithSeconds(deafSince)} – ${clockWithSeconds(new Date())}`;
+      const [from, to] = [clockWithSeconds(deafSince), clockWithSeconds(new Date())];
+      const span = from === to ? `at ${from}` : `${from} – ${to}`;
       messages.divide(`Reconnected, now to ${hello.node}. Messages sent ${span} are not shown.`);
       deafSince = null;
     }

@@ -152,6 +152,11 @@ try:
     CHANNEL_EXPIRY_SECONDS = env.int("CHANNEL_EXPIRY_SECONDS", 60, validate=_positive)
     TASK_CAPACITY = env.int("TASK_CAPACITY", 10_000, validate=_positive)
     CHANNEL_ENCRYPTION_KEYS: list[str] = env.list("CHANNEL_ENCRYPTION_KEYS", [])
+    if any(len(key) < 32 for key in CHANNEL_ENCRYPTION_KEYS):
+        raise EnvError(
+            'Environment variable "CHANNEL_ENCRYPTION_KEYS" invalid: expected keys of 32 characters or more, '
+            "separated by commas, the current one first"
+        )
     CHANNEL_MESSAGE_LIMIT_BYTES = env.int(
         "CHANNEL_MESSAGE_LIMIT_BYTES", 2 * 2**20, validate=validate.Range(min=3 * 2**19)
     )
@@ -160,7 +165,7 @@ try:
     DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{DATA_FOLDER}/carillon.sqlite3")
     DATABASES = {"default": _database(DATABASE_URL)}
 except EnvError as error:
-    sys.exit(f"carillon: {error}")
+    sys.exit(f"carillon: {error}".replace("['", "").replace("']", ""))  # marshmallow says it as a list
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
@@ -243,7 +248,7 @@ def _channel_layers() -> dict[str, dict[str, Any]]:
 try:
     CHANNEL_LAYERS = _channel_layers()
 except EnvError as error:
-    sys.exit(f"carillon: {error}")
+    sys.exit(f"carillon: {error}".replace("['", "").replace("']", ""))  # marshmallow says it as a list
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -42,7 +42,7 @@ class RoomJoined(Event):
 
 
 class PostedMessage(msgspec.Struct):
-    """The reply to a post. `reached_bus`: the other nodes were there to be told."""
+    """The reply to a post. `reached_bus`: it was handed to a bus that was there."""
 
     message_id: str
     sent_at: datetime

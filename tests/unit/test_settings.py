@@ -39,9 +39,18 @@ def test_production_has_no_default_for_what_keeps_it_safe(monkeypatch: pytest.Mo
     assert said.startswith("carillon: ") and f'"{name}"' in said and "expected" in said
 
 
-def test_a_short_key_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = complaint(monkeypatch, SECRET_KEYS="hunter2," + "k" * 32)
-    assert '"SECRET_KEYS"' in said and "hunter2" not in said
+@pytest.mark.parametrize("name", ["SECRET_KEYS", "CHANNEL_ENCRYPTION_KEYS"])
+def test_a_short_key_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    said = complaint(monkeypatch, **{name: "hunter2," + "k" * 32})
+    assert f'"{name}"' in said and "hunter2" not in said
+
+
+@pytest.mark.parametrize("url", ["oracle://u:hunter2@h/n", "mysql://u:hunter2@h/n"])
+def test_a_database_that_is_not_supported_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    said = complaint(monkeypatch, DATABASE_URL=url)
+    assert "sqlite or postgres" in said and url.partition(":")[0] in said and "hunter2" not in said
 
 
 def test_the_first_key_signs_and_all_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,10 @@ import { avatar, element, nodeChip } from "./elements.js";
 
 /** @typedef {{id: string, name: string, guest: boolean, nodes: string[]}} Member */
 
+/** Whoever a new roster lacks and is back within so long was here all the time: after a node's end its people
+ * come to others one by one, and a node that had nobody in the room learns of them only then. */
+const BACK_SECONDS = 15;
+
 export class PeopleList {
   #list;
   #more;
@@ -12,6 +16,8 @@ export class PeopleList {
   /** @type {Map<string, Member>} */
   #members = new Map();
   #count = 0;
+  /** @type {Map<string, number>} when they were last on a roster, in milliseconds */
+  #seenAt = new Map();
 
   /** @param {HTMLElement} list @param {HTMLElement} more @param {HTMLElement} counter */
   constructor(list, more, counter) {
@@ -27,6 +33,9 @@ export class PeopleList {
 
   /** @param {Member[]} members @param {number} count more than `members` when not all are named */
   setAll(members, count) {
+    const now = Date.now();
+    for (const id of this.#members.keys()) this.#seenAt.set(id, now);
+    for (const [id, at] of this.#seenAt) if (now - at > BACK_SECONDS * 1000) this.#seenAt.delete(id);
     this.#members = new Map(members.map((member) => [member.id, member]));
     this.#count = count;
     this.#render();
@@ -34,7 +43,8 @@ export class PeopleList {
 
   /** @param {Member} member @param {number} [count] @returns {boolean} whether they were not here before */
   put(member, count = this.#count) {
-    const isNew = !this.#members.has(member.id);
+    const seenAt = this.#seenAt.get(member.id) ?? -Infinity;
+    const isNew = !this.#members.has(member.id) && Date.now() - seenAt > BACK_SECONDS * 1000;
     this.#members.set(member.id, member);
     this.#count = count;
     this.#render();
@@ -44,6 +54,7 @@ export class PeopleList {
   /** @param {Member} member @param {number} count @returns {boolean} whether they were here */
   remove(member, count) {
     const known = this.#members.delete(member.id);
+    this.#seenAt.delete(member.id);
     this.#count = count;
     this.#render();
     return known;

@@ -12,10 +12,9 @@ from django.http.request import split_domain_port, validate_host
 
 from app.accounts import tickets
 from app.accounts.session_lookup import LookupFailed, SessionLookup
-from app.accounts.tickets import Claim, TicketRefused
+from app.accounts.tickets import TicketRefused
 from app.accounts.verification import Verification
 from app.observability import metrics
-from app.realtime.connection import Connection
 from app.realtime.identity import Identity
 from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX
 
@@ -86,11 +85,8 @@ class IdentityMiddleware:
     def _identity_of_ticket(self, ticket: str, scope: Scope) -> Identity:
         claim = tickets.verify(ticket)
         if not claim.identity.guest:
-            scope.setdefault("on_accept", []).append(partial(self._verify_later, claim))
+            scope.setdefault("on_accept", []).append(partial(self._verification.verify_later, claim))
         return claim.identity
-
-    def _verify_later(self, claim: Claim, connection: Connection) -> None:
-        self._verification.verify_later(claim, connection)
 
     async def _identity_of_session(self, scope: Scope) -> Identity | None:
         cookies = _header(scope, b"cookie")

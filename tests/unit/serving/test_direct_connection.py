@@ -13,23 +13,9 @@ from app.realtime.connection import Batch
 from app.realtime.event import Delivery, EncodedEvent
 from app.serving import direct_connection
 from app.serving.direct_connection import DirectConnection
-from tests.unit.serving.transport import FakeTransport, from_client
+from tests.unit.serving.transport import FakeTransport, Receiver, from_client
 
 FRAME_LIMIT = 1_000
-
-
-class Receiver:
-    """A consumer that remembers what it was given."""
-
-    def __init__(self) -> None:
-        self.received: list[bytes] = []
-        self.lost: list[int] = []
-
-    def frame_received(self, text: bytes) -> None:
-        self.received.append(text)
-
-    def connection_lost(self, code: int) -> None:
-        self.lost.append(code)
 
 
 @pytest.fixture

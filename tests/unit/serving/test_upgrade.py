@@ -13,26 +13,12 @@ from websockets.frames import Opcode
 from app.realtime.consumers import DIRECT_EXTENSION
 from app.serving.direct_connection import DirectConnection
 from app.serving.http_protocol import HttpProtocol, StockWebSocketProtocol
-from tests.unit.serving.transport import FakeTransport, from_client, parse
+from tests.unit.serving.transport import FakeTransport, Receiver, from_client, parse
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT_OF_KEY = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455, 1.3
-
-
-class Receiver:
-    """A consumer that remembers."""
-
-    def __init__(self) -> None:
-        self.received: list[bytes] = []
-        self.lost: list[int] = []
-
-    def frame_received(self, text: bytes) -> None:
-        self.received.append(text)
-
-    def connection_lost(self, code: int) -> None:
-        self.lost.append(code)
 
 
 class Accepting:

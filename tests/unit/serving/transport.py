@@ -90,3 +90,17 @@ def _finish(generator: Any) -> Any:
 def from_client(opcode: Opcode, data: bytes = b"", fin: bool = True) -> bytes:
     """One frame as a client sends it: masked."""
     return Frame(opcode, data, fin).serialize(mask=True)
+
+
+class Receiver:
+    """A consumer that remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.lost: list[int] = []
+
+    def frame_received(self, text: bytes) -> None:
+        self.received.append(text)
+
+    def connection_lost(self, code: int) -> None:
+        self.lost.append(code)

@@ -1,9 +1,10 @@
-"""Every WebSocket door."""
+"""Every WebSocket door, and who runs the tasks of each named channel."""
 
 from functools import partial
 
 from django.urls import path, re_path
 
+from app.accounts.consumers import AccountTasks
 from app.accounts.middleware import refuse
 from app.chat.consumers import ChatConsumer, RoomConsumer
 from app.chat.models import SLUG_PATTERN
@@ -14,3 +15,5 @@ websocket_urlpatterns = [
     re_path(rf"^realtime/rooms/(?P<slug>{SLUG_PATTERN})/\Z", RoomConsumer.as_asgi()),  # type: ignore[arg-type]
     re_path("", partial(refuse, "no_door")),  # type: ignore[arg-type]
 ]
+
+task_consumers = {"accounts": AccountTasks.as_asgi()}

@@ -6,7 +6,7 @@ has a default, and a wrong value ends the start with one line that names the var
 
 import re
 import sys
-from importlib.util import find_spec
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import dj_database_url
 from csp.constants import NONE, SELF
 from environs import Env, EnvError, validate
 from marshmallow import ValidationError
+from psycopg.pq import Conninfo
 
 env = Env()
 
@@ -43,17 +44,62 @@ def _database(url: str) -> dj_database_url.DBConfig:
         raise EnvError(
             'Environment variable "DATABASE_URL" invalid: expected a URL such as postgres://user:password@host/name'
         ) from None
-    backend = database["ENGINE"].rpartition(".")[2]
-    drivers = {"sqlite3": "sqlite3", "postgresql": "psycopg"}
-    if backend not in drivers:
+    complete = {
+        "django.db.backends.sqlite3": _sqlite,
+        "django.db.backends.postgresql": _postgres,
+    }
+    if database["ENGINE"] not in complete:
+        scheme = url.partition(":")[0]
         raise EnvError(
-            f'Environment variable "DATABASE_URL" invalid: expected sqlite or postgres, got {backend}'
+            f'Environment variable "DATABASE_URL" invalid: expected sqlite or postgres, got {scheme}'
         )
-    if find_spec(drivers[backend]) is None:
-        raise EnvError(
-            f'Environment variable "DATABASE_URL" invalid: {backend} needs {drivers[backend]} installed'
-        )
+    complete[database["ENGINE"]](database)
     return database
+
+
+def _sqlite(database: dj_database_url.DBConfig) -> None:
+    database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",  # takes the write lock first, so no transaction fails half-way
+        "timeout": 5,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+
+def _postgres(database: dj_database_url.DBConfig) -> None:
+    """Nothing that lasts longer than a transaction is asked of a connection: PgBouncer may stand between."""
+    if not database["NAME"]:
+        raise EnvError(
+            'Environment variable "DATABASE_URL" invalid: expected the name of a database, after the host'
+        )
+    # What the URL says after its `?` wins.
+    options: dict[str, Any] = {
+        "application_name": f"carillon/{NODE_NAME}",
+        "connect_timeout": DATABASE_CONNECT_SECONDS,
+        # A database whose machine is gone says nothing: asked after 10 s, given up 15 s later.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+    } | database.get("OPTIONS", {})
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    if unknown := options.keys() - known:
+        raise EnvError(
+            'Environment variable "DATABASE_URL" invalid: expected options that libpq knows, '
+            f"got {min(unknown)!r}"
+        )
+    database["OPTIONS"] = options
+    database["DISABLE_SERVER_SIDE_CURSORS"] = True
+    if DATABASE_POOL_SIZE:
+        # What came back from the pool may have died there: asked before each use, which costs one round trip.
+        database["CONN_HEALTH_CHECKS"] = True
+        options["pool"] = {
+            "min_size": 1,
+            "max_size": DATABASE_POOL_SIZE,
+            "timeout": DATABASE_CONNECT_SECONDS,
+            # It tries to reconnect more and more rarely; when it gives up, the next request begins anew.
+            "reconnect_timeout": DATABASE_CONNECT_SECONDS,
+            "name": "database",
+        }
 
 
 def _origins(value: list[str]) -> list[str]:
@@ -69,6 +115,26 @@ def _origins(value: list[str]) -> list[str]:
         is_default = port in (None, {"http": "80", "https": "443"}[scheme])
         origins.append(f"{scheme}://{host}" if is_default else f"{scheme}://{host}:{port}")
     return origins
+
+
+def _networks(name: str, value: list[str]) -> list[str]:
+    """The addresses and networks in the variable `name`, each as a network.
+
+    IPv4 comes twice: a node that listens on IPv6 sees such a peer as `::ffff:192.0.2.1`.
+    """
+    networks = []
+    for item in value:
+        try:
+            network = ip_network(item)
+        except ValueError:
+            raise EnvError(
+                f'Environment variable "{name}" invalid: expected addresses or networks such as 10.0.0.0/8, '
+                f"got {item!r}"
+            ) from None
+        networks.append(str(network))
+        if isinstance(network, IPv4Network):
+            networks.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return networks
 
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -106,10 +172,12 @@ try:
     ALLOWED_ORIGINS = _origins(env.list("ALLOWED_ORIGINS", []))
     if PRODUCTION and not ALLOWED_HOSTS:
         raise EnvError('Environment variable "ALLOWED_HOSTS" not set: expected the host names people use')
+    HTTPS = env.bool("HTTPS", PRODUCTION)
+    TRUSTED_PROXIES = _networks("TRUSTED_PROXIES", env.list("TRUSTED_PROXIES", []))
     PUBLIC_PORT = env.int("PUBLIC_PORT", 8000, validate=validate.Range(1, 65535))
-    PUBLIC_HOST = env.str("PUBLIC_HOST", "127.0.0.1")
+    PUBLIC_HOST = env.str("PUBLIC_HOST", "127.0.0.1").strip("[]")
     NODE_PORT = env.int("NODE_PORT", 0, validate=validate.Range(0, 65535))
-    INTERNAL_HOST = env.str("INTERNAL_HOST", "127.0.0.1")
+    INTERNAL_HOST = env.str("INTERNAL_HOST", "127.0.0.1").strip("[]")
     INTERNAL_PORT = env.int("INTERNAL_PORT", 0, validate=validate.Range(0, 65535))
     GUESTS_ALLOWED = env.bool("GUESTS_ALLOWED", True)
     SIGN_UP_ALLOWED = env.bool("SIGN_UP_ALLOWED", True)
@@ -163,16 +231,13 @@ try:
 
     # --- The database ----------------------------------------------------------------------------------
     DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{DATA_FOLDER}/carillon.sqlite3")
+    DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 4, validate=validate.Range(0, 1000))
+    DATABASE_CONNECT_SECONDS = env.int("DATABASE_CONNECT_SECONDS", 5, validate=validate.Range(2, 60))
+    MIGRATION_LOCK_SECONDS = env.float("MIGRATION_LOCK_SECONDS", 5.0, validate=_positive)
+    MIGRATION_TURN_SECONDS = env.float("MIGRATION_TURN_SECONDS", 120.0, validate=_positive)
     DATABASES = {"default": _database(DATABASE_URL)}
 except EnvError as error:
     sys.exit(f"carillon: {error}".replace("['", "").replace("']", ""))  # marshmallow says it as a list
-
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",  # takes the write lock first, so no transaction fails half-way
-        "timeout": 5,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    }
 
 REALTIME_BROKER = (
     "app.realtime.redis_broker.RedisBroker"
@@ -250,6 +315,9 @@ try:
 except EnvError as error:
     sys.exit(f"carillon: {error}".replace("['", "").replace("']", ""))  # marshmallow says it as a list
 
+# What the workers do by themselves: this task on this channel, once in so many seconds over all of them.
+TASK_SCHEDULE = [{"channel": "accounts", "type": "purge.expired.sessions", "seconds": 3600.0}]
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -260,6 +328,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "csp",
     "channels",
+    "app.database",
+    "app.serving",
     "app.accounts",
     "app.chat",
 ]
@@ -274,7 +344,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-TEMPLATES = [
+TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
@@ -288,6 +358,10 @@ TEMPLATES = [
         },
     }
 ]
+if DEBUG:
+    # Read anew at each use, as static files are: only runserver would notice that a cached one is stale.
+    del TEMPLATES[0]["APP_DIRS"]
+    TEMPLATES[0]["OPTIONS"]["loaders"] = ["django.template.loaders.app_directories.Loader"]
 ROOT_URLCONF = "app.urls"
 ASGI_APPLICATION = "app.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -312,7 +386,9 @@ STORAGES = {
 
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# Browsers complain of this header on pages that came by plain HTTP, and ignore it there.
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin" if HTTPS else None
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -112,10 +112,12 @@ def _origin_allowed(scope: Scope) -> bool:
     if not origin:
         # No browser leaves it out, so nobody's cookies are at risk; the ticket itself is checked further in.
         return _ticket(scope) is not None
-    if settings.ALLOWED_ORIGINS:
-        return origin in settings.ALLOWED_ORIGINS
+    if origin in settings.ALLOWED_ORIGINS:
+        return True
+    # Else only a page of the very host and port that it connects to. Where people come by HTTPS, nobody
+    # vouches for a page that came by plain HTTP, and its Secure cookies may be somebody else's.
     host = _header(scope, b"host").decode("latin-1").lower()
-    if origin not in (f"http://{host}", f"https://{host}"):
+    if origin != f"https://{host}" and (settings.HTTPS or origin != f"http://{host}"):
         return False
     # "*" names no host: where every host is allowed, the Host of a rebound name would be, too.
     hosts = [pattern for pattern in settings.ALLOWED_HOSTS if pattern != "*"]

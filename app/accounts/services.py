@@ -1,7 +1,9 @@
-"""Writes: what a session says about its guest."""
+"""Writes: what a session says about its guest, and the end of sessions."""
 
 import secrets
+from importlib import import_module
 
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest
 
@@ -22,3 +24,8 @@ def enter_as_guest(request: HttpRequest, name: str) -> None:
 def forget_guest(request: HttpRequest) -> None:
     """The session is an account's from here on."""
     request.session.pop(GUEST_SESSION_KEY, None)
+
+
+def purge_expired_sessions() -> None:
+    """Delete the sessions that nobody can use any more, and with them all there is of their guests."""
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()

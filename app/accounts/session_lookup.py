@@ -9,8 +9,8 @@ from asyncio import Future, Task
 from functools import partial
 from typing import Final
 
-from app.accounts.database_thread import OutageLog, in_database_thread
 from app.accounts.selectors import identities_of_sessions
+from app.database.thread import OutageLog, in_database_thread
 from app.realtime.identity import Identity
 
 logger = logging.getLogger(__name__)

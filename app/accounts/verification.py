@@ -10,9 +10,9 @@ from functools import partial
 from typing import Final
 from weakref import ref
 
-from app.accounts.database_thread import OutageLog, in_database_thread
 from app.accounts.selectors import claims_that_no_longer_hold
 from app.accounts.tickets import Claim
+from app.database.thread import OutageLog, in_database_thread
 from app.observability import metrics
 from app.realtime.close_codes import IDENTITY_REVOKED, REASONS
 from app.realtime.connection import Connection

@@ -7,7 +7,7 @@ from app.chat.models import Room
 
 @admin.register(Room)
 class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable when it runs
-    list_display = ["title", "slug", "created_at"]
+    list_display = ["title", "slug", "listed", "created_at"]
     search_fields = ["title", "slug"]
 
     def get_readonly_fields(self, request: object, obj: Room | None = None) -> list[str]:

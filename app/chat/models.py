@@ -19,6 +19,7 @@ class Room(models.Model):
 
     slug = models.CharField(max_length=SLUG_LIMIT, unique=True, validators=[slug_validator])
     title = models.CharField(max_length=TITLE_LIMIT)
+    listed = models.BooleanField(default=True, db_default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

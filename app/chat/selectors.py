@@ -7,8 +7,8 @@ from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from app.accounts.database_thread import in_database_thread
 from app.chat.models import Room
+from app.database.thread import in_database_thread
 
 KNOWN_SECONDS: Final = 30.0
 """A room is looked up so often at most, however many people join it."""
@@ -21,8 +21,8 @@ LOOKUP_LIMIT: Final = 10_000
 
 
 def rooms() -> list[Room]:
-    """All rooms, by title."""
-    return list(Room.objects.all())
+    """The rooms that people see, by title."""
+    return list(Room.objects.filter(listed=True))
 
 
 def room_by_slug(slug: str) -> Room | None:

@@ -62,6 +62,19 @@ class TaskQueue(RedisChannelLayer):  # type: ignore[misc]
         except (RedisError, OSError) as error:
             raise BusUnavailable(f"the task queue cannot be reached: {error}") from error
 
+    async def claim(self, name: str, seconds: float) -> bool:
+        """Whether nobody else has claimed `name` within `seconds`. Raises `BusUnavailable`.
+
+        A failover may forget a claim: what is claimed must bear being done twice.
+        """
+        try:
+            claimed = await self.connection(0).set(
+                f"{self.prefix}claim:{name}", b"", nx=True, px=round(seconds * 1000)
+            )
+        except (RedisError, OSError) as error:
+            raise BusUnavailable(f"the task queue cannot be reached: {error}") from error
+        return bool(claimed)
+
     async def receive(self, channel: str) -> dict[str, Any]:
         """The channel's next message; waits for it, through whatever happens to Redis.
 

@@ -4,6 +4,8 @@
 """
 
 import os
+import resource
+from contextlib import suppress
 
 import django
 
@@ -13,10 +15,16 @@ from django.conf import settings
 
 django.setup()
 
+# A container may start with a soft limit of 1,024 open files: far fewer than the connections a node can hold.
+_hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+with suppress(ValueError, OSError):  # macOS calls its hard limit infinite, and refuses to set it
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_hard_limit, _hard_limit))
+
+_host = f"[{settings.PUBLIC_HOST}]" if ":" in settings.PUBLIC_HOST else settings.PUBLIC_HOST
 # The public port is shared by all nodes of a machine: the kernel spreads connections over them.
-bind = [f"{settings.PUBLIC_HOST}:{settings.PUBLIC_PORT}"]
+bind = [f"{_host}:{settings.PUBLIC_PORT}"]
 if settings.NODE_PORT:
-    bind.append(f"{settings.PUBLIC_HOST}:{settings.NODE_PORT}")
+    bind.append(f"{_host}:{settings.NODE_PORT}")
 reuse_port = True
 worker_class = "app.serving.worker.CarillonWorker"
 workers = 1

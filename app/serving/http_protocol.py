@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from typing import Any, ClassVar, Final, cast
 
+from django.conf import settings
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -56,7 +57,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow = FlowControl(transport)
         self.server = transport.get_extra_info("sockname")
         self.client = transport.get_extra_info("peername")
-        self.scheme = "http"  # TLS ends at the ingress
+        # TLS ends before us, and only a trusted proxy may tell by which scheme this very request came.
+        self.scheme = "https" if settings.HTTPS else "http"
 
     def _should_upgrade(self) -> bool:
         """As uvicorn's, which looks through all headers each of the three times that it asks."""

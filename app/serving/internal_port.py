@@ -4,6 +4,7 @@ A thread of its own answers, so that a loop that stands still is reported and no
 """
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from socketserver import TCPServer, ThreadingMixIn
@@ -53,11 +54,15 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
 
+class _ServerOnIPv6(_Server):
+    address_family = socket.AF_INET6
+
+
 class InternalPort:
     """The server thread. Port 0 takes any free port; `port` tells which."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._server = _Server((host, port), _QuietHandler)
+        self._server = (_ServerOnIPv6 if ":" in host else _Server)((host, port), _QuietHandler)
         self._server.set_app(application)
         self._thread = threading.Thread(target=self._server.serve_forever, name="internal-port", daemon=True)
         self.port = self._server.server_port

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+from types import FrameType
 from typing import Final
 
 from django.conf import settings
@@ -31,6 +32,11 @@ class NodeServer(Server):
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         health.accepting = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by a signal to end: from here on nobody new is welcome."""
+        health.accepting = False
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close every connection politely, cut off what is left after SHUTDOWN_SECONDS."""

@@ -25,6 +25,9 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
         "ws_max_size": settings.FRAME_LIMIT_BYTES,
         "ws_per_message_deflate": False,
         "server_header": False,
+        # Both said here: gunicorn and uvicorn believe this machine, and FORWARDED_ALLOW_IPS, of themselves.
+        "proxy_headers": bool(settings.TRUSTED_PROXIES),
+        "forwarded_allow_ips": settings.TRUSTED_PROXIES,
         "access_log": False,
         "timeout_notify": 1,
         # Past the moment at which the server cuts connections off: only application tasks are left then.
@@ -53,6 +56,11 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
             internal_port.stop()
         if not self._server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT, which a gunicorn that is to end quickly sends: uvicorn would not hear of it."""
+        super().handle_exit(sig, frame)
+        self._server.should_exit = True
 
     async def callback_notify(self) -> None:
         """Tell gunicorn that the loop turns; leave when gunicorn is gone: nobody else would end us."""

@@ -3,13 +3,12 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from deploy.local.guardian import Guardian
 from deploy.local.plan import PROJECT_FOLDER, Plan
 from deploy.local.ports import HOST
-from deploy.local.processes import OnLine, Process, StartFailed, stop_all, wait_until
+from deploy.local.processes import OnLine, Process, stop_all, wait_until_ready
 
 NODE_COMMAND: Final = (
     *(sys.executable, "-m", "gunicorn"),
@@ -17,9 +16,6 @@ NODE_COMMAND: Final = (
     *("-c", "python:app.serving.gunicorn_conf"),
     "app.asgi:application",
 )
-READY_SECONDS: Final = 90.0
-"""Imports and first connections; far more than a small machine with many nodes needs."""
-
 STOP_SECONDS: Final = 15.0
 """Longer than a node gives its connections and tasks to end (SHUTDOWN_SECONDS and what gunicorn adds)."""
 
@@ -63,14 +59,17 @@ class Nodes:
         }
         self._processes: dict[int, Process] = {}
 
+    def environment(self) -> dict[str, str]:
+        """What every process of the application is told in this run."""
+        return {name: value for name, value in os.environ.items() if name not in OTHER_REDIS} | self._shared
+
     def start(self, number: int) -> Process:
         """Start a node that does not run; it is not ready yet. Raises `NodeError`."""
         self._check(number)
         if number in self._processes:
             raise NodeError(f"node-{number} runs already (pid {self._processes[number].pid})")
         environment = {
-            **{name: value for name, value in os.environ.items() if name not in OTHER_REDIS},
-            **self._shared,
+            **self.environment(),
             "NODE_NAME": f"node-{number}",
             "NODE_PORT": str(self.plan.node_port(number)),
             "INTERNAL_PORT": str(self.plan.internal_port(number)),
@@ -88,12 +87,7 @@ class Nodes:
     def wait_until_ready(self, numbers: Iterable[int]) -> None:
         """Wait until each of these says that it is ready. Raises `StartFailed` as soon as one has ended."""
         for number in numbers:
-            process = self._processes[number]
-            if not wait_until(lambda: not process.alive or self._is_ready(number), READY_SECONDS):  # noqa: B023
-                raise StartFailed(f"{process.name} is not ready after {READY_SECONDS:g} s:\n{process.tail()}")
-            if not process.alive:
-                code, tail = process.exit_code, process.tail()
-                raise StartFailed(f"{process.name} ended with code {code} before it was ready:\n{tail}")
+            wait_until_ready(self._processes[number], self.plan.internal_port(number))
 
     def kill(self, number: int) -> int:
         """SIGKILL to the node's whole group, so that nothing of it says good-bye. Returns the pid it had."""
@@ -133,13 +127,3 @@ class Nodes:
     def _check(self, number: int) -> None:
         if not 1 <= number <= self.plan.nodes:
             raise NodeError(f"there is no node-{number}: expected N from 1 to {self.plan.nodes}")
-
-    def _is_ready(self, number: int) -> bool:
-        connection = HTTPConnection(HOST, self.plan.internal_port(number), timeout=1)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()

@@ -3,15 +3,19 @@
 from deploy.local.nodes import Nodes
 from deploy.local.plan import Plan
 from deploy.local.redis_servers import RedisServers, RedisServersError
+from deploy.local.task_worker import NAME, TaskWorker
 
 
-def rows(plan: Plan, nodes: Nodes, redis: RedisServers) -> list[list[str]]:
-    """A row for the page, each node and each server: what, address, pid, remark."""
+def rows(plan: Plan, nodes: Nodes, worker: TaskWorker, redis: RedisServers) -> list[list[str]]:
+    """A row for the page, each node, the worker and each server: what, address, pid, remark."""
     made = [["page", plan.url(plan.port), "", "any node: the kernel spreads connections"]]
     for number in range(1, plan.nodes + 1):
         pid = nodes.pid(number)
         remark = f"{plan.url(plan.internal_port(number))}metrics" if pid else "dead"
         made.append([f"node-{number}", plan.url(plan.node_port(number)), str(pid or ""), remark])
+    if worker.wanted:
+        remark = "background tasks; /metrics" if worker.pid else "dead"
+        made.append([NAME, plan.url(plan.worker_port), str(worker.pid or ""), remark])
     try:
         primary = redis.primary_address()[1]
     except RedisServersError:

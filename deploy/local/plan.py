@@ -46,6 +46,11 @@ class Plan:
         """Where that node alone answers probes and scrapers."""
         return self.port + INTERNAL_OFFSET + number
 
+    @property
+    def worker_port(self) -> int:
+        """Where the task worker answers probes and scrapers."""
+        return self.port + INTERNAL_OFFSET
+
     def url(self, port: int) -> str:
         """As a browser on this machine would open it."""
         return f"http://{HOST if self.host in ANY_HOST else self.host}:{port}/"
@@ -53,6 +58,7 @@ class Plan:
     def uses(self) -> Iterator[tuple[int, str]]:
         """Every port with its use."""
         yield self.port, "public"
+        yield self.worker_port, "worker, internal"
         for number in range(1, self.nodes + 1):
             yield self.node_port(number), f"node-{number}"
             yield self.internal_port(number), f"node-{number}, internal"

@@ -6,17 +6,22 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
 from typing import Final
 
 from deploy.local.guardian import Guardian
+from deploy.local.ports import HOST
 
 TAIL_LINES: Final = 15
 """How much of a log an error shows: a traceback's end, not its story."""
 
 POLL_SECONDS: Final = 0.05
+
+READY_SECONDS: Final = 90.0
+"""Imports and first connections; far more than a small machine with many nodes needs."""
 
 OnLine = Callable[[str, str], None]
 """Called with (process name, line without its end), on a thread of the process."""
@@ -137,3 +142,23 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         sleep(POLL_SECONDS)
     return True
+
+
+def wait_until_ready(process: Process, port: int) -> None:
+    """Wait until the process says on its internal port that it is ready. Raises `StartFailed`."""
+    if not wait_until(lambda: not process.alive or _is_ready(port), READY_SECONDS):
+        raise StartFailed(f"{process.name} is not ready after {READY_SECONDS:g} s:\n{process.tail()}")
+    if not process.alive:
+        code, tail = process.exit_code, process.tail()
+        raise StartFailed(f"{process.name} ended with code {code} before it was ready:\n{tail}")
+
+
+def _is_ready(port: int) -> bool:
+    connection = HTTPConnection(HOST, port, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -19,12 +19,14 @@ from deploy.local.plan import PROJECT_FOLDER, Plan, check_ports, plan_from_envir
 from deploy.local.processes import Process, StartFailed
 from deploy.local.redis_configs import PRIMARY_NAME
 from deploy.local.redis_servers import RedisServers, RedisServersError
+from deploy.local.task_worker import NAME as WORKER
+from deploy.local.task_worker import TaskWorker
 from deploy.local.terminal import Terminal
 
 LOOK_SECONDS: Final = 0.5
 """How soon the death of a child is noticed."""
 
-REDIS_RESTART_SECONDS: Final = 5.0
+RESTART_SECONDS: Final = 5.0
 """Longer than the Sentinels need to promote the replica: the dead one must come back as a replica."""
 
 PREPARE_SECONDS: Final = 120.0
@@ -40,13 +42,14 @@ class Ending(BaseException):
 
 @dataclass(frozen=True)
 class Commands:
-    """What is started beside Redis: first, one after the other, what `prepare` says; then the nodes."""
+    """What is started beside Redis: what `prepare` says, one after the other; then nodes and worker."""
 
     prepare: Sequence[Sequence[str]] = (
         (*MANAGE, "migrate", "--no-input", "--verbosity", "0"),
         (*MANAGE, "collectstatic", "--no-input", "--verbosity", "0"),
     )
     node: Sequence[str] = NODE_COMMAND
+    worker: Sequence[str] = (*MANAGE, "run_worker")
 
 
 class Supervisor:
@@ -66,6 +69,7 @@ class Supervisor:
             command=commands.node,
             on_line=terminal.line,
         )
+        self._worker = TaskWorker(plan, self._guardian, commands.worker, terminal.line)
         self._restart_at: dict[str, float] = {}
 
     def run(self) -> None:
@@ -74,6 +78,7 @@ class Supervisor:
             # From the bottom up, and each one although the one before was cut short.
             stack.callback(self._guardian.close)
             stack.callback(self._redis.stop)
+            stack.callback(self._worker.stop)
             stack.callback(self._nodes.stop)
             control = stack.enter_context(ControlServer(self._plan.control_socket, self._handlers()))
             try:
@@ -97,11 +102,13 @@ class Supervisor:
         with self._terminal.step("database and static files"):
             for command in self._commands.prepare:
                 self._prepare(command)
-        with self._terminal.step(f"{self._plan.nodes} nodes"):
+        with self._terminal.step(f"{self._plan.nodes} nodes and a task worker"):
             for number in everyone:
                 self._nodes.start(number)
+            self._worker.start(self._nodes.environment())
             self._nodes.wait_until_ready(everyone)
-        self._terminal.table(rows(self._plan, self._nodes, self._redis))
+            self._worker.wait_until_ready()
+        self._terminal.table(self._rows())
         self._terminal.text(what_to_try(self._plan))
         self._terminal.release(without=self._redis.processes())
 
@@ -123,31 +130,38 @@ class Supervisor:
             self._terminal.say(
                 f"node-{number} ended by itself ({_how(code)}) and stays down: `make start-node N={number}`"
             )
-        for name, (_, pid) in self._redis.processes().items():
+        pids = {name: pid for name, (_, pid) in self._redis.processes().items()}
+        if self._worker.wanted:
+            pids[WORKER] = self._worker.pid
+        for name, pid in pids.items():
             if pid is None and name not in self._restart_at:
-                self._restart_at[name] = monotonic() + REDIS_RESTART_SECONDS
-                self._terminal.say(f"{name} is dead: it comes back in {REDIS_RESTART_SECONDS:g} s")
+                self._restart_at[name] = monotonic() + RESTART_SECONDS
+                self._terminal.say(f"{name} is dead: it comes back in {RESTART_SECONDS:g} s")
             elif name in self._restart_at and monotonic() > self._restart_at[name]:
-                self._restart_redis(name)
+                self._restart(name)
 
-    def _restart_redis(self, name: str) -> None:
+    def _restart(self, name: str) -> None:
         try:
-            self._redis.restart(name)
+            if name == WORKER:
+                self._worker.start(self._nodes.environment())
+            else:
+                self._redis.restart(name)
         except StartFailed as error:
-            self._restart_at[name] = monotonic() + REDIS_RESTART_SECONDS
+            self._restart_at[name] = monotonic() + RESTART_SECONDS
             self._terminal.say(str(error))
         else:
             del self._restart_at[name]
             self._terminal.say(f"{name} runs again")
+
+    def _rows(self) -> list[list[str]]:
+        return rows(self._plan, self._nodes, self._worker, self._redis)
 
     def _handlers(self) -> dict[str, Handler]:
         return {
             "kill-node": lambda argument: self._tell(lambda: self._kill_node(_node_number(argument))),
             "start-node": lambda argument: self._tell(lambda: self._start_node(_node_number(argument))),
             "failover": lambda _: self._tell(self._failover),
-            "status": lambda _: Answer(
-                True, self._plan.url(self._plan.port), rows(self._plan, self._nodes, self._redis)
-            ),
+            "status": lambda _: Answer(True, self._plan.url(self._plan.port), self._rows()),
         }
 
     def _tell(self, act: Callable[[], str]) -> Answer:

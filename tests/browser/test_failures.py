@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
 from tests.browser.deployment import Deployment
-from tests.browser.person import Person
 from tests.browser.wire import Wire
+from tests.person import Person
 
 
 def test_who_loses_the_network_comes_back_and_their_message_is_sent_once(

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Open
 from tests.browser.deployment import Deployment
-from tests.browser.person import Person
+from tests.person import Person
 
 WIDE = {"width": 1100, "height": 720}
 NARROW = {"width": 320, "height": 568}

@@ -8,23 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 from app.realtime.close_codes import IDENTITY_REVOKED
 from deploy.local.guardian import Guardian
 from deploy.local.nodes import Nodes
 from deploy.local.plan import PROJECT_FOLDER, Plan
 from deploy.local.ports import HOST, free_ports, is_free
-
-PATIENCE = 30.0
-PASSWORD = "a long walk on the beach"
+from tests.visitor import PATIENCE, Door, Visitor
 
 
 class OneNode:
@@ -54,57 +49,19 @@ class OneNode:
         return 0.0
 
 
-class Browser:
+class Browser(Visitor):
     """One person's cookies, and the requests and connections made with them."""
 
     def __init__(self, node: OneNode) -> None:
+        super().__init__(Door(node.origin, (HOST, node.plan.port)))
         self.node = node
-        self.cookies = {"csrftoken": secrets.token_hex(16)}
 
-    @property
-    def cookie(self) -> str:
-        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-
-    def post(self, path: str, **fields: str) -> tuple[int, bytes]:
-        http = HTTPConnection(HOST, self.node.plan.port, timeout=PATIENCE)
-        headers = {
-            "Cookie": self.cookie,
-            "X-CSRFToken": self.cookies["csrftoken"],
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        http.request("POST", path, urlencode(fields), headers)
-        response = http.getresponse()
-        for value in response.headers.get_all("Set-Cookie", []):
-            self.cookies |= {name: morsel.value for name, morsel in SimpleCookie(value).items()}
-        answer = response.status, response.read()
-        http.close()
-        return answer
-
-    def sign_up(self, name: str) -> None:
-        status, body = self.post("/accounts/sign-up/", username=name, password1=PASSWORD, password2=PASSWORD)
-        assert status == 302, body
-
-    def ticket(self) -> str:
-        status, body = self.post("/accounts/ticket/")
-        assert status == 200, body
-        return str(json.loads(body)["ticket"])
-
-    def connect(self, *, origin: str | None = None, ticket: str | None = None, cookie: bool = False) -> Any:
-        """A connection, or the status and reason with which it was refused."""
-        subprotocols = ["carillon.v1"] + ([f"carillon.ticket.{ticket}"] if ticket else [])
-        try:
-            return connect(
-                f"ws://{HOST}:{self.node.plan.port}/realtime/",
-                origin=origin,  # type: ignore[arg-type]  # a NewType of str
-                subprotocols=subprotocols,  # type: ignore[arg-type]
-                additional_headers={"Cookie": self.cookie} if cookie else None,
-                compression=None,
-                proxy=None,
-                open_timeout=PATIENCE,
-            )
-        except InvalidStatus as refused:
-            body = refused.response.body or b""
-            return refused.response.status_code, bytes(body).decode().partition(":")[0]
+    def refused(self, **identity: Any) -> tuple[int, str]:
+        """The status and the reason with which no connection was made."""
+        with pytest.raises(InvalidStatus) as refused:
+            self.connect(**{"origin": None, **identity}).close()
+        body = refused.value.response.body or b""
+        return refused.value.response.status_code, bytes(body).decode().partition(":")[0]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +101,7 @@ def greeted(connection: Any) -> Any:
 
 def test_an_account_comes_in_by_ticket_and_by_cookie(browser: Browser) -> None:
     browser.sign_up("Ada")
-    with browser.connect(ticket=browser.ticket()) as by_ticket:
+    with browser.connect(origin=None, ticket=browser.ticket()) as by_ticket:
         assert by_ticket.subprotocol == "carillon.v1"
         user = greeted(by_ticket)
         assert (user["name"], user["guest"]) == ("Ada", False)
@@ -153,7 +110,7 @@ def test_an_account_comes_in_by_ticket_and_by_cookie(browser: Browser) -> None:
 
 
 def test_a_guest_comes_in_under_the_chosen_name(browser: Browser) -> None:
-    assert browser.post("/accounts/guest/", name="Grace")[0] == 302
+    browser.enter_as_guest("Grace")
     with browser.connect(origin=browser.node.origin, cookie=True) as connection:
         user = greeted(connection)
     assert (user["name"], user["guest"]) == ("Grace", True)
@@ -162,16 +119,16 @@ def test_a_guest_comes_in_under_the_chosen_name(browser: Browser) -> None:
 def test_a_foreign_page_does_not_ride_on_the_cookie(browser: Browser) -> None:
     browser.sign_up("Linus")
     before = browser.node.refusals("origin")
-    assert browser.connect(origin="https://evil.example", cookie=True) == (403, "origin")
-    assert browser.connect(cookie=True) == (403, "origin")  # nor does a program
+    assert browser.refused(origin="https://evil.example", cookie=True) == (403, "origin")
+    assert browser.refused(cookie=True) == (403, "origin")  # nor does a program
     assert browser.node.refusals("origin") == before + 2
 
 
 def test_nobody_is_told_why_and_stays_outside(browser: Browser) -> None:
-    assert browser.connect(origin=browser.node.origin) == (401, "no_identity")
+    assert browser.refused(origin=browser.node.origin) == (401, "no_identity")
     browser.cookies["sessionid"] = "x" * 32
-    assert browser.connect(origin=browser.node.origin, cookie=True) == (401, "no_identity")
-    assert browser.connect(ticket="forged") == (401, "ticket_invalid")
+    assert browser.refused(origin=browser.node.origin, cookie=True) == (401, "no_identity")
+    assert browser.refused(ticket="forged") == (401, "ticket_invalid")
 
 
 @pytest.mark.parametrize("change", ["is_active = 0", "password = 'another'"])
@@ -182,20 +139,20 @@ def test_who_may_no_longer_connect_is_closed_although_the_ticket_is_good(
     browser.sign_up(name)
     ticket = browser.ticket()
     browser.node.execute(f"UPDATE accounts_user SET {change} WHERE username = ?", name)
-    with browser.connect(ticket=ticket) as connection:
+    with browser.connect(origin=None, ticket=ticket) as connection:
         assert greeted(connection)["name"] == name
         with pytest.raises(ConnectionClosed) as closed:
             connection.recv(PATIENCE)
     assert closed.value.rcvd is not None and closed.value.rcvd.code == IDENTITY_REVOKED
-    assert browser.connect(origin=browser.node.origin, cookie=True) == (401, "no_identity")
+    assert browser.refused(origin=browser.node.origin, cookie=True) == (401, "no_identity")
 
 
 def test_neither_tickets_nor_session_keys_are_in_the_log_even_at_its_most_talkative(browser: Browser) -> None:
     browser.sign_up("Barbara")
     ticket = browser.ticket()
-    with browser.connect(ticket=ticket) as connection:
+    with browser.connect(origin=None, ticket=ticket) as connection:
         greeted(connection)
-    assert browser.connect(ticket=ticket[:-1])[0] == 401
+    assert browser.refused(ticket=ticket[:-1])[0] == 401
     with browser.connect(origin=browser.node.origin, cookie=True) as connection:
         greeted(connection)
     log = "\n".join(browser.node.log)

@@ -27,7 +27,7 @@ import sys
 from deploy.local import commands
 from deploy.local.supervisor import Commands, run
 node = (sys.executable, "-m", "tests.integration.stand_in_node")
-commands.run = lambda: run(Commands(prepare=(), node=node))
+commands.run = lambda: run(Commands(prepare=(), node=node, worker=()))
 sys.exit(commands.main(["run"]))
 """
 
@@ -167,6 +167,12 @@ def test_the_application_itself_serves_its_page_from_every_node(start: Callable[
     starter.ask("kill-node", "1")
     assert "<title>" in starter.who_answers(starter.plan.port)
     assert "node-1 is ready" in starter.ask("start-node", "1")
+    port, pid = starter.status()["worker"]
+    assert port == starter.plan.worker_port
+    os.kill(pid, signal.SIGKILL)
+    starter.wait_for("worker is dead")
+    starter.wait_for("worker runs again")
+    assert starter.status()["worker"][1] != pid
     starter.end()
     assert starter.process.returncode == 0
     assert all_free([port for port, _ in starter.plan.uses()])
@@ -267,6 +273,7 @@ def test_a_polite_end_takes_nodes_first_then_redis_and_leaves_nothing(starter: S
 def test_a_killed_starter_takes_every_child_along_and_does_not_stop_the_next(starter: Starter) -> None:
     starter.wait_until_up()
     ports = ports_of(starter)
+    ports.remove(starter.plan.worker_port)  # stand-ins have no worker
     assert not any(is_free(port) for port in ports)
     starter.process.kill()
     starter.process.wait()

@@ -446,6 +446,17 @@ async def test_a_worker_whose_master_is_killed_says_goodbye_and_leaves() -> None
         assert wait_until(lambda: not _alive(worker), PATIENCE)
 
 
+async def test_a_gunicorn_that_ends_quickly_says_goodbye_too() -> None:
+    with server(SHUTDOWN_SECONDS="1") as one:
+        async with await Client.connect(one.port, "/realtime/") as client:
+            await client.hello()
+            os.kill(one.process.pid, signal.SIGINT)
+            assert await client.closed() == 1012
+        assert wait_until(lambda: not one.process.alive, PATIENCE)
+        assert one.process.exit_code == 0
+        assert not [line for line in one.log if "SIGKILL" in line]
+
+
 def _alive(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as stat:

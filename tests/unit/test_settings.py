@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.template.backends.django import DjangoTemplates
 
 SETTINGS = Path(__file__).resolve().parents[2] / "app" / "settings.py"
 PRODUCTION = {"ENVIRONMENT": "production", "SECRET_KEYS": "k" * 32, "ALLOWED_HOSTS": "chat.example.org"}
@@ -33,6 +34,21 @@ def test_production_starts_with_its_secrets_and_hosts(monkeypatch: pytest.Monkey
     assert settings["ALLOWED_ORIGINS"] == []
 
 
+def test_plain_http_in_production_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, **PRODUCTION, HTTPS="false")
+    assert not settings["SESSION_COOKIE_SECURE"] and not settings["CSRF_COOKIE_SECURE"]
+
+
+def test_no_proxy_is_trusted_until_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch)["TRUSTED_PROXIES"] == []
+    settings = read(monkeypatch, TRUSTED_PROXIES="10.0.0.0/8,192.0.2.1,2001:db8::/32")
+    assert settings["TRUSTED_PROXIES"] == [
+        *("10.0.0.0/8", "::ffff:10.0.0.0/104"),
+        *("192.0.2.1/32", "::ffff:192.0.2.1/128"),
+        "2001:db8::/32",
+    ]
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEYS", "ALLOWED_HOSTS"])
 def test_production_has_no_default_for_what_keeps_it_safe(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     said = complaint(monkeypatch, **(PRODUCTION | {name: None}))
@@ -43,6 +59,35 @@ def test_production_has_no_default_for_what_keeps_it_safe(monkeypatch: pytest.Mo
 def test_a_short_key_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     said = complaint(monkeypatch, **{name: "hunter2," + "k" * 32})
     assert f'"{name}"' in said and "hunter2" not in said
+
+
+def test_postgres_gets_a_pool_and_is_given_up_when_it_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgres://ada:s%2Fecret@db:6432/chat?sslmode=require&connect_timeout=9"
+    settings = read(monkeypatch, DATABASE_URL=url, DATABASE_POOL_SIZE="3", NODE_NAME="web-1")
+    database = settings["DATABASES"]["default"]
+    assert (database["USER"], database["PASSWORD"], database["HOST"]) == ("ada", "s/ecret", "db")
+    assert (database["PORT"], database["NAME"]) == (6432, "chat")
+    options = database["OPTIONS"]
+    assert options["sslmode"] == "require" and options["connect_timeout"] == 9
+    assert options["application_name"] == "carillon/web-1"
+    assert options["keepalives_idle"] and options["tcp_user_timeout"]
+    assert options["pool"]["max_size"] == 3 and database["CONN_HEALTH_CHECKS"]
+
+
+def test_without_a_pool_each_request_has_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, DATABASE_URL="postgres://ada@db/chat", DATABASE_POOL_SIZE="0")
+    database = settings["DATABASES"]["default"]
+    assert "pool" not in database["OPTIONS"] and database["CONN_MAX_AGE"] == 0
+
+
+@pytest.mark.parametrize("size", ["0", "1"])
+def test_nothing_is_asked_that_a_pooler_between_would_refuse_or_forget(
+    monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    settings = read(monkeypatch, DATABASE_URL="postgres://ada@db/chat", DATABASE_POOL_SIZE=size)
+    database = settings["DATABASES"]["default"]
+    assert database["DISABLE_SERVER_SIDE_CURSORS"]
+    assert not database["OPTIONS"].keys() & {"options", "prepare_threshold", "assume_role"}
 
 
 @pytest.mark.parametrize("url", ["oracle://u:hunter2@h/n", "mysql://u:hunter2@h/n"])
@@ -119,8 +164,19 @@ def test_an_origin_that_no_browser_sends_ends_the_start(monkeypatch: pytest.Monk
         ("REDIS_SENTINELS", "redis-1:26379,redis-2:port", "host:port"),
         ("REDIS_SENTINELS", "redis-1:99999", "host:port"),
         ("REDIS_ADDRESS", "redis-1", "host:port"),
+        ("HTTPS", "maybe", "boolean"),
+        ("TRUSTED_PROXIES", "*", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "ingress.example", "10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,10.1.2.3/16", "got '10.1.2.3/16'"),
         ("DATABASE_URL", "somewhere", "postgres://"),
         ("DATABASE_URL", "", "postgres://"),
+        ("DATABASE_URL", "postgres://ada:hunter2@host", "name of a database"),
+        ("DATABASE_URL", "postgres://ada:hunter2@host/name?sslmod=require", "'sslmod'"),
+        ("DATABASE_POOL_SIZE", "-1", "0"),
+        ("DATABASE_POOL_SIZE", "many", "integer"),
+        ("DATABASE_CONNECT_SECONDS", "1", "2"),
+        ("MIGRATION_LOCK_SECONDS", "0", "greater than 0"),
+        ("MIGRATION_TURN_SECONDS", "-1", "greater than 0"),
     ],
 )
 def test_a_bad_value_ends_the_start_with_one_line_that_names_the_variable(
@@ -129,7 +185,7 @@ def test_a_bad_value_ends_the_start_with_one_line_that_names_the_variable(
     said = complaint(monkeypatch, **{name: value})
     assert said.startswith(f'carillon: Environment variable "{name}" invalid: ')
     assert expected in said
-    assert "\n" not in said
+    assert "\n" not in said and "hunter2" not in said
 
 
 @pytest.mark.parametrize("url", ["pigeon://ada:hunter2@host/name", "postgres://ada:hunter2@host:port/name"])
@@ -154,3 +210,15 @@ def test_a_bad_value_leaves_no_traceback_and_an_exit_code(tmp_path: Path) -> Non
     assert ended.stderr.splitlines() == [
         'carillon: Environment variable "PUBLIC_PORT" invalid: Not a valid integer.'
     ]
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_templates_are_read_anew_at_each_use_while_debugging_and_only_then(
+    monkeypatch: pytest.MonkeyPatch, debug: bool
+) -> None:
+    settings = read(monkeypatch, DEBUG=str(debug))
+    configured = {"NAME": "one", "DIRS": [], "APP_DIRS": False} | settings["TEMPLATES"][0]
+    del configured["BACKEND"]
+    engine = DjangoTemplates(configured).engine
+    first, second = engine.get_template("chat/index.html"), engine.get_template("chat/index.html")
+    assert (first is not second) == debug

@@ -5,6 +5,7 @@ The same consumer is on the fast path (`/realtime/`) and on the path that every 
 
 import asyncio
 import gc
+import json
 import os
 from collections import Counter
 from typing import Any, ClassVar
@@ -176,6 +177,14 @@ async def _refused(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.http.response.body", "body": b"no ticket"})
 
 
+async def _seen(scope: Any, receive: Any, send: Any) -> None:
+    """Says who came, and how, as the application is told."""
+    kind = "http" if scope["type"] == "http" else "websocket.http"
+    body = json.dumps({"client": scope["client"][0], "scheme": scope["scheme"]}).encode()
+    await send({"type": f"{kind}.response.start", "status": 403, "headers": []})
+    await send({"type": f"{kind}.response.body", "body": body})
+
+
 async def _closed(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close"})
 
@@ -200,6 +209,8 @@ DOORS = {
     "/realtime/closed/": _closed,
     "/realtime/broken/": _broken,
     "/realtime/stock/": _stock,
+    "/realtime/seen/": _seen,
+    "/seen/": _seen,
     "/stock/": _stock,
 }
 
@@ -218,4 +229,9 @@ async def websocket(scope: Any, receive: Any, send: Any) -> None:
         await door(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": django_application, "websocket": websocket, "lifespan": lifespan})
+async def http(scope: Any, receive: Any, send: Any) -> None:
+    """Django, but for the door that says what it sees."""
+    await (_seen if scope["path"] == "/seen/" else django_application)(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": http, "websocket": websocket, "lifespan": lifespan})

@@ -22,9 +22,12 @@ class Server:
 
     def __init__(self, guardian: Guardian, kind: str, environment: dict[str, str]) -> None:
         self.port, self.internal_port = free_ports(2)
+        self.port = int(environment.get("PUBLIC_PORT", self.port))
         self.log: list[str] = []
+        node = ["gunicorn", "-c", "python:app.serving.gunicorn_conf"]
         command = {
-            "node": ["gunicorn", "-c", "python:app.serving.gunicorn_conf", APPLICATION],
+            "node": [*node, APPLICATION],
+            "carillon": [*node, "app.asgi:application"],
             "daphne": ["daphne", "-b", HOST, "-p", str(self.port), APPLICATION],
         }[kind]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")}

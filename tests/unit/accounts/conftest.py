@@ -8,8 +8,8 @@ import pytest_asyncio
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 
-from app.accounts.database_thread import close_connections
 from app.accounts.models import User
+from app.database.thread import close_connections
 
 MakeUser = Callable[..., User]
 MakeSession = Callable[..., str]

@@ -25,6 +25,7 @@ def refused(reason: str) -> float:
     "origin", ["https://chat.example.org", "http://localhost:8000", "HTTPS://Chat.Example.Org"]
 )
 async def test_an_allowed_origin_is_let_in(settings: Settings, origin: str) -> None:
+    settings.HTTPS = True
     settings.ALLOWED_ORIGINS = ["https://chat.example.org", "http://localhost:8000"]
     assert await outcome(OriginCheck(Arrived()), websocket(origin)) == ACCEPTED
 
@@ -35,7 +36,7 @@ async def test_an_allowed_origin_is_let_in(settings: Settings, origin: str) -> N
         "https://evil.example",
         "http://testserver",
         "http://chat.example.org",
-        "https://chat.example.org:8443",
+        "http://chat.example.org:8443",
         "null",
         "*",
         "https://chat.example.org.evil.example",
@@ -44,10 +45,12 @@ async def test_an_allowed_origin_is_let_in(settings: Settings, origin: str) -> N
     ],
 )
 async def test_any_other_origin_is_refused_even_with_a_ticket(settings: Settings, origin: str) -> None:
+    settings.HTTPS = True
+    settings.ALLOWED_HOSTS = ["chat.example.org", "testserver"]
     settings.ALLOWED_ORIGINS = ["https://chat.example.org"]
     before = refused("origin")
     inner = Arrived()
-    # The Host is forged to match: it must not count where origins are listed.
+    # The Host is forged to match.
     scope = websocket(origin, host=origin.partition("://")[2], ticket=tickets.issue(GUEST))
     assert await outcome(OriginCheck(inner), scope) == REFUSED
     assert inner.scope is None
@@ -55,8 +58,12 @@ async def test_any_other_origin_is_refused_even_with_a_ticket(settings: Settings
 
 
 @pytest.mark.parametrize("origin", ["http://testserver", "https://testserver", "http://testserver:8000"])
-async def test_without_a_list_a_page_of_the_same_host_is_let_in(settings: Settings, origin: str) -> None:
+@pytest.mark.parametrize("origins", [[], ["https://chat.example.org"]])
+async def test_a_page_of_the_same_host_is_let_in_listed_or_not(
+    settings: Settings, origin: str, origins: list[str]
+) -> None:
     settings.ALLOWED_HOSTS = ["testserver"]
+    settings.ALLOWED_ORIGINS = origins
     scope = websocket(origin, host=origin.partition("://")[2])
     assert await outcome(OriginCheck(Arrived()), scope) == ACCEPTED
 
@@ -73,7 +80,7 @@ async def test_without_a_list_a_page_of_the_same_host_is_let_in(settings: Settin
     ],
 )
 @pytest.mark.parametrize("allowed_hosts", [["testserver"], ["testserver", "*"], []])
-async def test_without_a_list_any_other_page_is_refused(
+async def test_any_other_page_is_refused(
     settings: Settings, origin: str, host: str, allowed_hosts: list[str]
 ) -> None:
     settings.ALLOWED_HOSTS = allowed_hosts

@@ -1,8 +1,9 @@
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import aauthenticate, authenticate
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
-from django.db import IntegrityError
+from django.db import IntegrityError, connections
 
 from app.accounts.models import User
 
@@ -33,6 +34,7 @@ def test_a_name_that_cannot_be_read_does_not_pass_validation() -> None:
 async def test_accounts_are_found_by_any_spelling_from_a_coroutine() -> None:
     user = await User.objects.acreate_user("Ada", password="a long walk")
     assert await aauthenticate(username="ADA", password="a long walk") == user
+    await sync_to_async(connections.close_all)()  # of the thread that coroutines use
 
 
 def test_accounts_are_found_by_any_spelling() -> None:
@@ -41,4 +43,4 @@ def test_accounts_are_found_by_any_spelling() -> None:
 
 
 def test_the_migrations_are_those_of_the_models() -> None:
-    call_command("makemigrations", "accounts", check=True, dry_run=True, verbosity=0)
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)

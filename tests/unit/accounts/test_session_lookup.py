@@ -7,9 +7,9 @@ import pytest
 from django.db import OperationalError
 
 from app.accounts import session_lookup
-from app.accounts.database_thread import in_database_thread
 from app.accounts.middleware import IdentityMiddleware
 from app.accounts.session_lookup import LookupFailed, SessionLookup
+from app.database.thread import in_database_thread
 from app.realtime.identity import Identity
 from tests.unit.accounts.conftest import MakeSession, MakeUser, wait_until
 from tests.unit.accounts.wire import Arrived, outcome, websocket

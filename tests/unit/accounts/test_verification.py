@@ -7,12 +7,12 @@ import pytest
 from django.db import OperationalError
 
 from app.accounts import verification
-from app.accounts.database_thread import in_database_thread
 from app.accounts.middleware import IdentityMiddleware
 from app.accounts.models import User
 from app.accounts.selectors import claim_of_user
 from app.accounts.tickets import Claim, issue
 from app.accounts.verification import Verification
+from app.database.thread import in_database_thread
 from app.realtime.close_codes import IDENTITY_REVOKED
 from app.realtime.connection import Batch
 from app.realtime.identity import Identity

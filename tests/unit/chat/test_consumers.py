@@ -7,8 +7,8 @@ import pytest
 from django.db import connections
 from pytest_django import Settings
 
-from app.accounts.database_thread import in_database_thread
 from app.chat.services import open_room
+from app.database.thread import in_database_thread
 from app.realtime.node import current_node, stop_node
 from tests.unit.chat.client import ADA, BOB, client
 

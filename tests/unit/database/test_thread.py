@@ -4,15 +4,15 @@ from typing import NoReturn
 
 import pytest
 
-from app.accounts import database_thread
-from app.accounts.database_thread import in_database_thread
+from app.database import thread
+from app.database.thread import in_database_thread
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What happens in the thread, in order; looking after its connections is `tidy`."""
     done: list[str] = []
-    monkeypatch.setattr(database_thread, "close_old_connections", lambda: done.append("tidy"))
+    monkeypatch.setattr(thread, "close_old_connections", lambda: done.append("tidy"))
     return done
 
 

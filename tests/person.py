@@ -5,8 +5,6 @@ from typing import Final
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
-HOST: Final = "127.0.0.1"
-
 WATCH: Final = """
 document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => {
   console.error(`violates the content security policy: ${violatedDirective} ${blockedURI}`);
@@ -17,16 +15,17 @@ new PerformanceObserver((list) => {
 }).observe({ type: "layout-shift", buffered: true });
 """
 
-# The browser itself writes these when a connection fails; a page cannot keep it from doing so.
+# The browser itself writes these when a connection fails; a page cannot keep it from doing so. An ingress
+# answers for nodes that are away, with an error of its own, or with 404 as long as there is none at all.
 NETWORK_LINES: Final = re.compile(
-    r"WebSocket connection to .* failed|Failed to load resource: (net::ERR_|.* 401 )"
+    r"WebSocket connection to .* failed|Failed to load resource: (net::ERR_|.* (401|404|50[234]) )"
 )
 
 
 class Person:
-    """A guest in `room`, by the door at `port`; whoever comes first opens the room."""
+    """A guest in `room` of the deployment at `origin`; whoever comes first opens the room."""
 
-    def __init__(self, context: BrowserContext, name: str, port: int, room: str) -> None:
+    def __init__(self, context: BrowserContext, name: str, origin: str, room: str) -> None:
         self.name = name
         self.context = context
         self.network_may_fail = False
@@ -35,7 +34,7 @@ class Person:
         self.page: Page = context.new_page()
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self._lines.append(str(error)))
-        self.page.goto(f"http://{HOST}:{port}/rooms/{room}/")
+        self.page.goto(f"{origin}/rooms/{room}/")
         self.page.get_by_label("Name").fill(name)
         self.page.get_by_role("button", name="Enter as a guest").click()
         self.page.wait_for_url(f"**/rooms/{room}/")

@@ -15,8 +15,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 Answer = TypeVar("Answer")
 
-# Starts its thread with the first call, so after any fork; one thread keeps one connection warm.
-_executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="accounts-database")
+# Starts its thread with the first call, so after any fork; one thread takes one connection at a time.
+_executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
 
 
 class OutageLog:

@@ -1,11 +1,16 @@
 # Every command of the project. `make help` lists them; logic lives in the tools, not here.
 PYTHON ?= python3
 BIN := .venv/bin
+CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
+IMAGE ?= carillon
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TAG ?= $(VERSION)
+PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node start-node failover clean-data bench test test-browser test-failure check fmt lock
+.PHONY: help setup run status kill-node start-node failover clean-data bench image push package push-chart compose-env test test-browser test-chart test-image test-failure chart-docs check fmt lock test-cluster test-cluster-all
 
 help: ## this list
-	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/python: ## the virtual environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "carillon: needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: PYTHON=python3.12 make $(MAKECMDGOALS)"; exit 1; }
@@ -41,8 +46,9 @@ clean-data: .venv/run ## forget accounts, rooms and messages of the runs so far
 ## Work on it
 setup: .venv/dev ## virtual environment with everything
 
-test: .venv/dev ## unit and integration tests, with real Redis and Sentinels
-	$(BIN)/python -m pytest tests/unit tests/integration
+test: .venv/dev ## unit and integration tests, with real Redis, Sentinels and PostgreSQL
+	env -u DATABASE_URL $(BIN)/python -m pytest tests/unit tests/integration --ignore tests/integration/database
+	$(BIN)/python -m tests.on_postgresql tests/unit/accounts tests/unit/chat tests/integration/database
 
 test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
 	$(BIN)/python -m pytest tests/browser
@@ -50,16 +56,35 @@ test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
 test-failure: .venv/dev ## killed nodes, Redis failovers, clients that stop reading
 	$(BIN)/python -m pytest tests/failure
 
+test-image: .venv/dev ## the image, built and run (needs docker or podman)
+	$(BIN)/python -m pytest tests/cluster/test_image.py
+
+test-chart: .venv/dev ## the Helm chart, without a cluster (needs helm, its unittest plugin, kubeconform, helm-docs, skaffold)
+	$(BIN)/python -m pytest tests/chart
+
+test-cluster: .venv/dev ## a release's life on a cluster: KUBE_CONTEXT=… REGISTRY=… (or IMAGE=pushed:tag) INGRESS=http://127.0.0.1:8080 GATEWAY=namespace/name
+	$(BIN)/python -m pytest tests/cluster/test_life.py
+
+test-cluster-all: .venv/dev ## all of tests/cluster: production, failing migrations, no host, one node …; SAVE=1 keeps the figures
+	$(BIN)/python -m pytest tests/cluster
+
 bench: .venv/run ## what it can do, against a bare send loop and stock Channels: ONLY=fanout ROUNDS=7 CONNECTIONS=1000 IDLE=10000 SAVE=1
 	@$(BIN)/python -m loadtest.bench $(foreach figure,$(ONLY),--only $(figure)) $(if $(SAVE),--save) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(IDLE),--idle $(IDLE))
 
-check: .venv/dev ## format, lint, types, import ladder, duplicated code, documentation
+check: .venv/dev ## format, lint, types, import ladder, duplicated code, Dockerfile, shell scripts, compose file, documentation
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy app deploy loadtest tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pylint --score=n app deploy loadtest tests
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/shellcheck --external-sources helm/carillon/files/valkey/*.sh
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py tests/unit/test_repository.py
+	$(BIN)/python -m pytest -q tests/integration/database/test_expand_and_contract.py
+
+chart-docs: ## the chart's README.md from its values.yaml (needs helm-docs)
+	helm-docs --chart-search-root helm/carillon --sort-values-order file --log-level warning
 
 fmt: .venv/dev ## format, and mend what the linter can
 	$(BIN)/ruff check --quiet --fix-only .
@@ -67,5 +92,30 @@ fmt: .venv/dev ## format, and mend what the linter can
 
 lock: .venv/dev ## compile requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/app.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt requirements/reload.in -o requirements/reload.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt pyproject.toml requirements/run.in -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/run.txt pyproject.toml requirements/run.in requirements/dev.in -o requirements/dev.txt
+
+## Ship it
+image: ## the container image, as IMAGE=carillon TAG=(the version); TARGET=dev is the one that follows edits
+	@$(if $(CONTAINER_TOOL),,echo "carillon: needs docker or podman; CONTAINER_TOOL=... names another" >&2; exit 1)
+	$(CONTAINER_TOOL) build --file docker/Dockerfile --target $(or $(TARGET),runtime) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude '*') --tag $(IMAGE):$(TAG) .
+	@echo "carillon: built $(IMAGE):$(TAG)$(if $(REGISTRY),,. Next: make push REGISTRY=registry.example.org/you)"
+
+push: ## build the image and push it to REGISTRY=registry.example.org/you
+	@$(if $(REGISTRY),,echo "carillon: make push needs to know where to: REGISTRY=localhost:5000 or REGISTRY=registry.example.org/you" >&2; exit 1)
+	@$(MAKE) --no-print-directory image
+	$(CONTAINER_TOOL) tag $(IMAGE):$(TAG) $(PUSHED):$(TAG)
+	$(CONTAINER_TOOL) push $(PUSHED):$(TAG)
+	@echo "carillon: pushed $(PUSHED):$(TAG). Next: helm install carillon helm/carillon --set image.repository=$(PUSHED)$(if $(filter $(VERSION),$(TAG)),, --set image.tag=$(TAG)) --set host=chat.example.org"
+	@echo "carillon: machines keep the image that they have under a tag: push a change under another, with TAG=..."
+
+package: ## the chart as an archive in dist/ (needs helm)
+	helm package helm/carillon --destination dist
+
+push-chart: package ## the chart to oci://REGISTRY, beside the image; PLAIN_HTTP=1 where the registry has no TLS
+	@$(if $(REGISTRY),,echo "carillon: make push-chart needs to know where to: REGISTRY=localhost:5000 or REGISTRY=registry.example.org/you" >&2; exit 1)
+	helm push dist/carillon-$(VERSION).tgz oci://$(REGISTRY:/=)/charts $(if $(PLAIN_HTTP),--plain-http)
+
+compose-env: ## passwords and keys for docker/compose.yaml, drawn once (docs/compose.md)
+	@sh docker/compose/make-env.sh

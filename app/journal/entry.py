@@ -1,0 +1,77 @@
+"""What is appended to a stream, and what may become of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from app.realtime.stream import Position
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event on its way into a stream.
+
+    `key` is the command's own, UUIDv7: sent twice it is stored once. `sender` is a person's id, or
+    `system`: never empty. `subject` is the key of the event that this one is about, if it is about one.
+    """
+
+    stream: str
+    kind: str
+    key: UUID
+    sender: str
+    payload: bytes
+    subject: UUID | None = None
+    removes: str = ""
+
+
+class Stored(NamedTuple):
+    """The answer after the commit. `repeated`: it was stored before, and this is where."""
+
+    position: Position
+    at: datetime
+    repeated: bool
+
+
+class Refused(Exception):
+    """Nothing was stored, and the same entry will be refused again. `code` is one of the protocol's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Busy(Exception):
+    """Nothing went to the database: try again after so many seconds."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"too much waits to be stored: try again in {retry_after:g} s")
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(Exception):
+    """The database did not answer after the entry went there: send the same key again to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """What a feature says of one kind of event: who may store it, and what is written beside it.
+
+    The fragments are SQL that PostgreSQL and SQLite both understand, run in the event's transaction under
+    the stream's lock. `refusals` is a SELECT of `n, code, message` from `incoming`: those that are not to
+    be stored. Each of `effects` is one INSERT, UPDATE or DELETE that reads `accepted`. Both relations have
+    only this kind's rows, with `n, stream, position_id, key, sender, subject, removes, at` and `data`, the
+    event's data as JSON (`data->>'text'`); `accepted` has `sequence` too.
+    """
+
+    name: str
+    refusals: str = ""
+    effects: Sequence[str] = field(default=())
+    alone: bool = False
+    """It changes what other events of its stream rest on: no batch holds another of that stream with it."""
+
+
+SYSTEM: Final = "system"
+"""The sender of what no person asked for."""

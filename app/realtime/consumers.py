@@ -9,6 +9,7 @@ import logging
 from asyncio import Future, Task
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import cache
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, get_type_hints
@@ -183,6 +184,7 @@ class RealtimeConsumer:
                     "protocol": protocol.VERSION,
                     "node": self.node.name,
                     "connection": self.node.next_connection_id(),
+                    "time": datetime.now(UTC),
                     "bus_connected": self.node.broker.connected,
                     "user": self.identity,
                     "limits": _limits(),

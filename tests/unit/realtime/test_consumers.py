@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
@@ -310,6 +311,7 @@ async def node() -> Node:
 
 
 async def test_the_first_frame_is_hello(connect: Connect, node: Node, settings: Settings) -> None:
+    before = datetime.now(UTC)
     client = await connect()
     (hello,) = client.wire.frames
     assert hello["event"] == "hello"
@@ -317,6 +319,7 @@ async def test_the_first_frame_is_hello(connect: Connect, node: Node, settings: 
     assert data["protocol"] == 1
     assert data["node"] == node.name
     assert data["bus_connected"] is True
+    assert before <= datetime.fromisoformat(data["time"]) <= datetime.now(UTC)
     assert data["user"] == {"id": "u1", "name": "ada", "guest": False}
     assert data["limits"]["frame_bytes"] == settings.FRAME_LIMIT_BYTES
     other = await connect()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -24,6 +24,9 @@ class Entry:
     payload: bytes
     subject: UUID | None = None
     removes: str = ""
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When it was accepted: stored with it, so that what is said in the payload, written beside it and
+    answered (also to the same key again, which has the first one's) is one moment."""
 
 
 class Stored(NamedTuple):

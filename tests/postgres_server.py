@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from psycopg import sql
 
 from deploy.local.guardian import Guardian
 from deploy.local.ports import HOST, free_ports
-from deploy.local.processes import Process, StartFailed, wait_until
+from deploy.local.processes import OnLine, Process, StartFailed, wait_until
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
@@ -31,17 +32,24 @@ AS_NOBODY: Final = (
     "os.execv(sys.argv[3], sys.argv[3:])"
 )
 
-# Nothing here outlives its test: no waiting for a disk.
+# Nothing here outlives its test: no waiting for a disk. Without options it is PostgreSQL as it comes.
 QUICK: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
 
 _numbers: Final = count(1)
 
 
 class PostgresServer:
-    """Databases to use and to throw away, each by its URL. All methods block."""
+    """Databases to use and to throw away, each by its URL. All methods block.
 
-    def __init__(self, port: int | None = None) -> None:
+    `options` are settings as `name=value`; `on_line` gets the server's log.
+    """
+
+    def __init__(
+        self, port: int | None = None, *, options: Sequence[str] = QUICK, on_line: OnLine | None = None
+    ) -> None:
         self.port = port or free_ports(1)[0]
+        self._options = options
+        self._on_line = on_line
         self._folder: Path | None = None
         self._guardian: Guardian | None = None
         self._process: Process | None = None
@@ -75,7 +83,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers. Raises `StartFailed`."""
-        options = [word for setting in QUICK for word in ("-c", setting)]
+        options = [word for setting in self._options for word in ("-c", setting)]
         where = ["-h", HOST, "-p", str(self.port), "-k", ""]
         self._process = process = self._spawn("postgres", "-D", str(self._data), *where, *options)
         if not wait_until(lambda: not process.alive or self._answers(), START_SECONDS) or not process.alive:
@@ -102,6 +110,12 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         """Where `database` is, as DATABASE_URL says it."""
         return f"postgres://postgres@{HOST}:{self.port}/{database}"
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's, the parent of all others. It must run."""
+        assert self._process is not None
+        return self._process.pid
 
     # --- Inside ------------------------------------------------------------------------------------------
 
@@ -137,7 +151,7 @@ class PostgresServer:
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             command = [sys.executable, "-c", AS_NOBODY, str(nobody.pw_uid), str(nobody.pw_gid), *command]
-        return Process(program, command, self._guardian, cwd=self._folder)
+        return Process(program, command, self._guardian, cwd=self._folder, on_line=self._on_line)
 
     def _answers(self) -> bool:
         try:

@@ -330,6 +330,7 @@ INSTALLED_APPS = [
     "channels",
     "app.database",
     "app.serving",
+    "app.journal",
     "app.accounts",
     "app.chat",
 ]

@@ -11,7 +11,8 @@ from app.chat.events import PostedMessage, RoomJoined, room_group
 from app.chat.models import SLUG_PATTERN
 from app.chat.selectors import find_room
 from app.presence.services import presence_of
-from app.realtime.consumers import RealtimeConsumer, command
+from app.realtime.consumers import RealtimeConsumer
+from app.realtime.handlers import command
 from app.realtime.protocol import CommandError, encode_error
 
 Slug = Annotated[str, msgspec.Meta(pattern=rf"^{SLUG_PATTERN}\Z")]

@@ -10,9 +10,8 @@ from asyncio import Future, Task
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import cache
-from inspect import iscoroutinefunction
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, get_type_hints
+from functools import cache, partial
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 from django.conf import settings
@@ -21,8 +20,9 @@ from app.observability import metrics
 from app.realtime import close_codes, protocol
 from app.realtime.connection import Connection, Receiver
 from app.realtime.event import Event, encode_event, encode_frame
+from app.realtime.handlers import Handler, Later, Reply, command, handler_of
 from app.realtime.identity import Identity
-from app.realtime.mailbox_connection import MailboxConnection, Send
+from app.realtime.mailbox_connection import MailboxConnection, Receive, Send
 from app.realtime.node import EVERYONE, Node, current_node
 from app.realtime.protocol import Command, CommandError, InvalidFrame
 from app.realtime.rate_limit import TokenBucket
@@ -39,7 +39,6 @@ COMMANDS_WAITING: Final = 16
 """So many commands may wait behind one that runs; then the node stops reading this connection."""
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -54,46 +53,15 @@ class NoData(msgspec.Struct, forbid_unknown_fields=True):
     """The data of a command that has none."""
 
 
-class _Handler(NamedTuple):
-    function: Callable[..., Any]
-    decoder: "msgspec.json.Decoder[Any]"
-    waits: bool
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def command(name: str) -> Callable[[F], F]:
-    """Make a method the handler of a command. Its argument's annotation says what the data must look like.
-
-    What it returns is the reply (anything msgspec encodes; None is `{}`). Raising `CommandError` refuses.
-    A plain `def` runs inside the read; an `async def` gets a task for as long as it runs.
-    """
-
-    def mark(function: F) -> F:
-        function.command_name = name  # type: ignore[attr-defined]
-        return function
-
-    return mark
-
-
-def _handler(function: Callable[..., Any]) -> _Handler:
-    hints = get_type_hints(function)
-    hints.pop("return", None)
-    if len(hints) != 1:
-        raise TypeError(f"{function.__qualname__}: expected one annotated argument, the command's data")
-    return _Handler(function, msgspec.json.Decoder(*hints.values()), iscoroutinefunction(function))
-
-
 class RealtimeConsumer:
     """One connection's consumer. Subclasses add `@command` methods, `connected` and `disconnected`."""
 
-    _handlers: ClassVar[dict[str, _Handler]] = {}
+    _handlers: ClassVar[dict[str, Handler]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._handlers = {
-            function.command_name: _handler(function)
+            function.command_name: handler_of(function)
             for owner in reversed(cls.__mro__)
             for function in vars(owner).values()
             if hasattr(function, "command_name")
@@ -118,6 +86,7 @@ class RealtimeConsumer:
         self._bucket: TokenBucket | None = None
         self._waiting: deque[Command] | None = None
         self._task: Task[None] | None = None
+        self._later: Future[Any] | None = None
         self._invalid_frames = 0
         self._lost = False
 
@@ -226,7 +195,7 @@ class RealtimeConsumer:
         wait = self._bucket.take()
         if wait:
             self._refuse(received.id, CommandError("rate_limited", "too many commands", retry_after=wait))
-        elif self._task is None:
+        elif self._task is None and self._later is None:
             self._run(received)
         else:
             if self._waiting is None:
@@ -249,15 +218,15 @@ class RealtimeConsumer:
                     self._run_waiting_handler(received.id, handler, data)
                 )
                 return
-            self._reply(received.id, handler.function(self, data))
+            self._answer(received.id, handler.function(self, data))
         except CommandError as error:
             self._refuse(received.id, error)
         except Exception:
             self._failed(received.id, received.command)
 
-    async def _run_waiting_handler(self, command_id: int, handler: _Handler, data: Any) -> None:
+    async def _run_waiting_handler(self, command_id: int, handler: Handler, data: Any) -> None:
         try:
-            self._reply(command_id, await handler.function(self, data))
+            self._answer(command_id, await handler.function(self, data))
         except CommandError as error:
             self._refuse(command_id, error)
         except (Exception, asyncio.CancelledError):
@@ -270,15 +239,45 @@ class RealtimeConsumer:
 
     def _run_waiting(self) -> None:
         """Go on with what arrived meanwhile, in order; behind a close nothing is wanted."""
-        while self._waiting and self._task is None and not self.connection.closing:
+        while self._waiting and self._task is self._later is None and not self.connection.closing:
             self._run(self._waiting.popleft())
             if len(self._waiting) == COMMANDS_WAITING - 1:
                 self.connection.resume_reading()
 
-    def _reply(self, command_id: int, data: Any) -> None:
-        reply = protocol.encode_reply(command_id, data)
+    def _answer(self, command_id: int, result: Any) -> None:
+        kind = type(result)
+        if kind is Later:
+            self._later = result.future
+            result.future.add_done_callback(partial(self._answer_later, command_id, result.reply))
+            return
+        reply = protocol.encode_reply(command_id, result.data if kind is Reply else result)
         metrics.commands.labels("ok").inc()
         self.connection.send(reply)
+        if kind is Reply:
+            self._do_behind(result.then)
+
+    def _answer_later(
+        self, command_id: int, reply: "Callable[[Future[Any]], Any]", future: "Future[Any]"
+    ) -> None:
+        self._later = None
+        if self._lost:
+            _ = future.cancelled() or future.exception()  # it was looked at: nobody need be warned
+            return
+        try:
+            self._answer(command_id, reply(future))
+        except CommandError as error:
+            self._refuse(command_id, error)
+        except (Exception, asyncio.CancelledError):  # the latter: somebody else cancelled the future
+            self._failed(command_id, getattr(reply, "__qualname__", "a reply"))
+        self._run_waiting()
+
+    def _do_behind(self, then: Callable[[], object]) -> None:
+        """The reply is out: whoever fails to do what it says comes back and starts over."""
+        try:
+            then()
+        except Exception:
+            logger.exception("%s failed behind its reply", type(self).__name__)
+            self.connection.close(close_codes.CONSUMER_FAILED)
 
     def _refuse(self, command_id: int | None, error: CommandError) -> None:
         metrics.commands.labels(error.code).inc()
@@ -327,7 +326,7 @@ class RealtimeConsumer:
             self._opened(scope)
             if type(self).connected is not RealtimeConsumer.connected:
                 self._task = asyncio.get_running_loop().create_task(self._run_connected())
-            await self._read_mailbox(connection, receive)
+            await connection.read(receive, self, settings.FRAME_LIMIT_BYTES)
         except asyncio.CancelledError:
             if not connection.closing:
                 raise
@@ -337,26 +336,6 @@ class RealtimeConsumer:
                 metrics.connections.labels("mailbox").dec()
                 metrics.connections_closed.labels(close_codes.label(connection.close_code)).inc()
             await connection.stop()
-
-    async def _read_mailbox(self, connection: MailboxConnection, receive: Receive) -> None:
-        while True:
-            await connection.readable()
-            message = await receive()
-            if message["type"] == "websocket.disconnect":
-                if not connection.closing:
-                    connection.close_code = message.get("code") or close_codes.ABNORMAL
-                return
-            if connection.closing:
-                continue
-            text = message.get("text")
-            if text is None:
-                connection.close(close_codes.UNSUPPORTED_DATA)
-                continue
-            payload = text.encode()
-            if len(payload) > settings.FRAME_LIMIT_BYTES:
-                connection.close(close_codes.TOO_BIG)
-            else:
-                self.frame_received(payload)
 
 
 def _is_cancelled() -> bool:

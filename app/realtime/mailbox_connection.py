@@ -12,10 +12,11 @@ from typing import Any
 
 from app.observability import metrics
 from app.realtime import close_codes
-from app.realtime.connection import CLOSE_SECONDS, Batch
+from app.realtime.connection import CLOSE_SECONDS, Batch, Receiver
 from app.realtime.event import Delivery, EncodedEvent
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class MailboxConnection:
@@ -83,9 +84,26 @@ class MailboxConnection:
     def resume_reading(self) -> None:
         self._readable.set()
 
-    async def readable(self) -> None:
-        """Wait until frames from the client are wanted."""
-        await self._readable.wait()
+    async def read(self, receive: Receive, receiver: Receiver, frame_limit: int) -> None:
+        """Hand what the client says to `receiver`, when frames are wanted, until it is gone."""
+        while True:
+            await self._readable.wait()
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                if not self.closing:
+                    self.close_code = message.get("code") or close_codes.ABNORMAL
+                return
+            if self.closing:
+                continue
+            text = message.get("text")
+            if text is None:
+                self.close(close_codes.UNSUPPORTED_DATA)
+                continue
+            payload = text.encode()
+            if len(payload) > frame_limit:
+                self.close(close_codes.TOO_BIG)
+            else:
+                receiver.frame_received(payload)
 
     async def stop(self) -> None:
         """End the sending task; whatever waits is thrown away."""

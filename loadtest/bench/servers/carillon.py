@@ -11,8 +11,9 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path
 
 from app.accounts.middleware import IdentityMiddleware, OriginCheck
-from app.realtime.consumers import NoData, RealtimeConsumer, command
+from app.realtime.consumers import NoData, RealtimeConsumer
 from app.realtime.event import Delivery, Event
+from app.realtime.handlers import command
 from app.realtime.publisher import publish
 from app.routing import websocket_urlpatterns
 from app.serving.direct_connection import DirectConnection

@@ -18,8 +18,9 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "app.settings")
 django_application = get_asgi_application()
 
-from app.realtime.consumers import NoData, RealtimeConsumer, command  # noqa: E402  # settings come first
+from app.realtime.consumers import NoData, RealtimeConsumer  # noqa: E402  # settings come first
 from app.realtime.event import Delivery, Event  # noqa: E402
+from app.realtime.handlers import command  # noqa: E402
 from app.realtime.identity import Identity  # noqa: E402
 from app.realtime.memory_broker import MemoryBroker  # noqa: E402
 from app.realtime.publisher import publish  # noqa: E402

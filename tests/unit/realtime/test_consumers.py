@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -13,8 +14,9 @@ from pytest_django import Settings
 
 from app.realtime import close_codes
 from app.realtime.connection import Batch, Receiver
-from app.realtime.consumers import COMMANDS_WAITING, DIRECT_EXTENSION, RealtimeConsumer, command
+from app.realtime.consumers import COMMANDS_WAITING, DIRECT_EXTENSION, RealtimeConsumer
 from app.realtime.event import Delivery, Event
+from app.realtime.handlers import Later, Reply, command
 from app.realtime.identity import Identity
 from app.realtime.memory_broker import MemoryBroker
 from app.realtime.node import EVERYONE, Node, current_node
@@ -100,6 +102,30 @@ class Consumer(RealtimeConsumer):
         other: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         other.cancel()
         await other
+
+    @command("store")
+    def store(self, data: Text) -> Later:
+        self.stored: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def reply(stored: asyncio.Future[str]) -> Text | Reply:
+            if stored.result() == "refused":
+                raise CommandError("not_allowed", data.text)
+            self.done.append(data.text)
+            return Text(stored.result()) if data.text != "both" else Reply(Text("both"), self.tell)
+
+        return Later(self.stored, reply)
+
+    @command("store_later")
+    async def store_later(self, data: Text) -> Later:
+        await asyncio.sleep(0)
+        return self.store(data)
+
+    @command("reply_and_tell")
+    def reply_and_tell(self, data: Text) -> Reply:
+        return Reply(data, self.tell if data.text != "fail" else partial(self.fail, data))
+
+    def tell(self) -> None:
+        self.send(Said("behind the reply"))
 
     @command("unencodable")
     def unencodable(self, data: Text) -> object:
@@ -522,6 +548,81 @@ async def test_a_flood_behind_a_slow_command_stops_reading_and_loses_nothing(
     await client.answer(ids[-1])
     assert client.answers == ids
     assert client.consumer.done == [str(number) for number in range(200)]
+
+
+@pytest.mark.parametrize("name", ["store", "store_later"])
+async def test_a_reply_may_come_when_a_future_is_done_and_later_commands_wait_for_it(
+    connect: Connect, name: str
+) -> None:
+    client = await connect()
+    first, second = client.send(name, "one"), client.send("echo", "two")
+    await settle()
+    assert client.answers == []
+    client.consumer.stored.set_result("three")
+    assert (await client.answer(second))["reply"] == {"text": "two"}
+    assert client.answers == [first, second]
+    assert client.wire.frames[1]["reply"] == {"text": "three"}
+    assert client.consumer.done == ["one", "two"]
+
+
+async def test_a_future_that_fails_is_answered_like_a_handler_that_fails(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await connect()
+    codes = []
+    for outcome in ("refused", RuntimeError("a bug"), asyncio.CancelledError()):
+        sent = client.send("store", "one")
+        await until(lambda: hasattr(client.consumer, "stored") and not client.consumer.stored.done())
+        if isinstance(outcome, str):
+            client.consumer.stored.set_result(outcome)
+        elif isinstance(outcome, RuntimeError):
+            client.consumer.stored.set_exception(outcome)
+        else:
+            client.consumer.stored.cancel()
+        codes.append((await client.answer(sent))["error"]["code"])
+    assert codes == ["not_allowed", "internal_error", "internal_error"]
+    assert "a bug" in caplog.text
+    assert (await client.command("echo", "still here"))["reply"] == {"text": "still here"}
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_future_outlives_the_connection_that_waited_for_it(connect: Connect, failing: bool) -> None:
+    client = await connect()
+    client.send("store", "one")
+    client.send("echo", "two")
+    await settle()
+    await client.wire.lose(1006)
+    stored = client.consumer.stored
+    assert not stored.cancelled()
+    if failing:
+        stored.set_exception(RuntimeError("nobody waits any more"))
+    else:
+        stored.set_result("three")
+    await settle()
+    assert client.consumer.done == []
+    assert client.answers == []
+
+
+@pytest.mark.parametrize("name", ["reply_and_tell", "store"])
+async def test_what_follows_a_reply_comes_right_behind_it(connect: Connect, name: str) -> None:
+    client = await connect()
+    sent = client.send(name, "both")
+    await settle()
+    if name == "store":
+        client.consumer.stored.set_result("three")
+    await client.answer(sent)
+    assert [frame.get("id", frame.get("event")) for frame in client.wire.frames[1:]] == [sent, "test.said"]
+
+
+async def test_a_failure_behind_a_reply_ends_the_connection(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await connect()
+    client.send("reply_and_tell", "fail")
+    await until(lambda: client.wire.closed_with)
+    assert client.wire.closed_with == close_codes.CONSUMER_FAILED
+    assert [frame.get("id") for frame in client.wire.frames[1:]] == [1]
+    assert "failed behind its reply" in caplog.text
 
 
 async def test_commands_behind_a_close_are_not_carried_out(connect: Connect) -> None:

@@ -18,7 +18,7 @@ class Client:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self._permits = asyncio.Semaphore(0)
-        self.gone = False
+        self.gone = self.asked = False
         self.application: asyncio.Task[None]
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -26,6 +26,10 @@ class Client:
         if self.gone:
             raise ConnectionError("the client has gone")
         self.messages.append(message)
+
+    async def receive(self) -> dict[str, Any]:
+        self.asked = True
+        return {"type": "websocket.disconnect", "code": 1000}
 
     async def reads(self, frames: int) -> None:
         for _ in range(frames):
@@ -35,6 +39,16 @@ class Client:
     @property
     def texts(self) -> list[str]:
         return [message["text"] for message in self.messages if "text" in message]
+
+
+class Deaf:
+    """A receiver that no frame reaches."""
+
+    def frame_received(self, text: bytes) -> None:
+        raise AssertionError(text)
+
+    def connection_lost(self, code: int) -> None:
+        raise AssertionError(code)
 
 
 def batch(*texts: str, delivery: Delivery = Delivery.DURABLE, key: str = "") -> Batch:
@@ -193,9 +207,10 @@ async def test_a_client_that_does_not_answer_a_close_ends_all_the_same(
 
 
 async def test_a_closing_connection_reads_on_so_that_the_answer_is_seen(
-    connection: MailboxConnection,
+    client: Client, connection: MailboxConnection
 ) -> None:
     connection.pause_reading()
     connection.close(close_codes.DRAIN)
     async with asyncio.timeout(10):
-        await connection.readable()
+        await connection.read(client.receive, Deaf(), 100)
+    assert client.asked

@@ -236,6 +236,14 @@ try:
     MIGRATION_LOCK_SECONDS = env.float("MIGRATION_LOCK_SECONDS", 5.0, validate=_positive)
     MIGRATION_TURN_SECONDS = env.float("MIGRATION_TURN_SECONDS", 120.0, validate=_positive)
     DATABASES = {"default": _database(DATABASE_URL)}
+
+    # --- The journal -----------------------------------------------------------------------------------
+    DATABASE_PREPARED_STATEMENTS = env.bool("DATABASE_PREPARED_STATEMENTS", False)
+    JOURNAL_QUEUE_ENTRIES = env.int("JOURNAL_QUEUE_ENTRIES", 10_000, validate=_positive)
+    JOURNAL_QUEUE_BYTES = env.int("JOURNAL_QUEUE_BYTES", 16 * 2**20, validate=_positive)
+    JOURNAL_QUEUE_SECONDS = env.float("JOURNAL_QUEUE_SECONDS", 5.0, validate=_positive)
+    JOURNAL_BATCH_ENTRIES = env.int("JOURNAL_BATCH_ENTRIES", 500, validate=_positive)
+    JOURNAL_STORE_SECONDS = env.float("JOURNAL_STORE_SECONDS", 10.0, validate=_positive)
 except EnvError as error:
     sys.exit(f"carillon: {error}".replace("['", "").replace("']", ""))  # marshmallow says it as a list
 

@@ -8,6 +8,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series pe
 
 _RECIPIENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 _SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_BATCH: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 _TASK_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 connections = Gauge("carillon_connections", "WebSocket connections open now", ["path"])
@@ -38,6 +39,18 @@ bus_connected = Gauge("carillon_bus_connected", "1 when the bus is there and all
 bus_published = Counter("carillon_bus_published_total", "Messages handed to the bus", ["outcome"])
 bus_received = Counter("carillon_bus_received_total", "Messages read from the bus", ["outcome"])
 bus_reconnects = Counter("carillon_bus_reconnects_total", "Connections to the bus lost", ["reason"])
+journal_entries = Counter("carillon_journal_entries_total", "Entries answered by the journal", ["outcome"])
+journal_waiting = Gauge("carillon_journal_waiting", "Entries that wait to be sent to the database, now")
+journal_batch_entries = Histogram(
+    "carillon_journal_batch_entries", "Entries that went to the database together", buckets=_BATCH
+)
+journal_seconds = Histogram(
+    "carillon_journal_seconds",
+    "Of a batch: its first entry's wait, and its transaction",
+    ["stage"],
+    buckets=_SECONDS,
+)
+journal_retries = Counter("carillon_journal_retries_total", "Batches that were rolled back and tried again")
 tasks = Counter("carillon_tasks_total", "Background tasks ended on this worker", ["channel", "outcome"])
 task_seconds = Histogram(
     "carillon_task_seconds", "From the taking of a task to its end", ["channel"], buckets=_TASK_SECONDS

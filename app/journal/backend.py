@@ -1,0 +1,31 @@
+"""What the writer needs of a database, and the three ways in which storing a batch may fail."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.journal.entry import Entry, Refused, Stored
+
+
+class RolledBack(Exception):
+    """Nothing of the batch was stored, and that is certain; the same again may work."""
+
+
+class BadData(Exception):
+    """Nothing of the batch was stored, and never will be: the database does not take one of its rows."""
+
+
+class Unanswered(Exception):
+    """The batch went out and no answer came: it may be stored, now or in a moment."""
+
+
+class Backend(Protocol):
+    """One connection of the journal's own. Takes one batch at a time."""
+
+    async def store(self, batch: Sequence[Entry]) -> list[Stored | Refused]:
+        """All of `batch` in one transaction; the answers in its order.
+
+        No key may be in it twice. Raises `RolledBack`, `BadData` or `Unanswered`, and is usable after each.
+        """
+
+    async def close(self) -> None:
+        """End the connection; the next batch opens another."""

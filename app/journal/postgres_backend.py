@@ -1,0 +1,150 @@
+"""The writer's batches on PostgreSQL: one transaction in one round trip."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGresult
+
+from app.journal.backend import BadData, RolledBack, Unanswered
+from app.journal.entry import Entry, Refused, Stored
+from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
+from app.journal.statements import LOCK, postgres_store
+from app.realtime.stream import Position
+
+LOCK_SECONDS: Final = 2
+"""How long a batch waits for another one's locks, and how long the server waits for a node amid its batch."""
+
+_BEGIN: Final = (
+    Statement(b"BEGIN ISOLATION LEVEL READ COMMITTED"),
+    Statement(b"SET LOCAL lock_timeout = %d" % (LOCK_SECONDS * 1000)),
+    Statement(b"SET LOCAL idle_in_transaction_session_timeout = %d" % (LOCK_SECONDS * 1000)),
+)
+_COMMIT: Final = Statement(b"COMMIT")
+
+_DATA: Final = ("21", "22", "23", "42", "44", "P0")
+"""Classes of errors (SQLSTATE) that the same rows meet again."""
+
+_START: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Row(msgspec.Struct):
+    """One row of `json_to_recordset`."""
+
+    n: int
+    stream: str
+    kind: str
+    key: UUID
+    sender: str
+    subject: UUID | None
+    removes: str
+    at: datetime
+    payload: msgspec.Raw
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class PostgresBackend:
+    """Bound to the running loop. `parameters` are libpq's; `seconds` is how long a batch may take in all."""
+
+    def __init__(self, parameters: Mapping[str, Any], *, seconds: float, prepare: bool) -> None:
+        self._parameters = parameters
+        self._seconds = seconds
+        self._prepare = prepare
+        self._connection: PostgresConnection | None = None
+
+    async def store(self, batch: Sequence[Entry]) -> list[Stored | Refused]:
+        used = tuple(sorted({entry.kind for entry in batch}))
+        rows = [
+            _Row(n, e.stream, e.kind, e.key, e.sender, e.subject, e.removes, e.at, msgspec.Raw(e.payload))
+            for n, e in enumerate(batch)
+        ]
+        _, stored = await self._transaction(
+            Statement(LOCK, [_array({entry.stream for entry in batch})]),
+            Statement(postgres_store(used), [_encode(rows)]),
+        )
+        return _answers(batch, stored)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _transaction(self, *statements: Statement) -> list[PGresult]:
+        """The results of `statements` after they were committed."""
+        connection = await self._open()
+        try:
+            async with asyncio.timeout(self._seconds):
+                results = await connection.run((*_BEGIN, *statements, _COMMIT))
+                failed = _failure(results)
+                if failed is not None:
+                    await connection.run([Statement(b"ROLLBACK")])
+        except ConnectionLost as error:
+            await self.close()
+            # The commit comes last, so what failed before it was not committed.
+            failed = _failure(error.results[: len(_BEGIN) + len(statements)])
+            if failed is None:
+                raise Unanswered(str(error)) from None
+        except TimeoutError:
+            await self.close()
+            raise Unanswered(f"the database did not answer within {self._seconds:g} s") from None
+        except BaseException:
+            await self.close()
+            raise
+        if failed is not None:
+            _raise(failed)
+        return results[len(_BEGIN) : -1]
+
+    async def _open(self) -> PostgresConnection:
+        if self._connection is not None and not self._connection.usable:
+            await self.close()
+        if self._connection is None:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    self._connection = await PostgresConnection.open(self._parameters, prepare=self._prepare)
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                raise RolledBack(f"no connection: {error}") from None
+        return self._connection
+
+
+def _array(names: set[str]) -> bytes:
+    """As PostgreSQL writes an array of texts."""
+    quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
+    return ("{" + ",".join(f'"{name}"' for name in quoted) + "}").encode()
+
+
+def _failure(results: Sequence[PGresult]) -> PGresult | None:
+    """The first result that is an error of the server's."""
+    for result in results:
+        if result.status == ExecStatus.FATAL_ERROR:
+            return result if result.error_field(DiagnosticField.SQLSTATE) else None
+    return None
+
+
+def _raise(failed: PGresult) -> NoReturn:
+    state = (failed.error_field(DiagnosticField.SQLSTATE) or b"").decode()
+    text = (failed.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
+    message = f"{text} (SQLSTATE {state})"
+    raise (BadData if state.startswith(_DATA) else RolledBack)(message)
+
+
+def _answers(batch: Sequence[Entry], stored: PGresult) -> list[Stored | Refused]:
+    answers: list[Stored | Refused] = [Refused("not_found", "there is no such stream")] * len(batch)
+    value = stored.get_value
+    for row in range(stored.ntuples):
+        n = int(value(row, 0) or 0)
+        epoch, sequence, at, code = value(row, 1), value(row, 2), value(row, 3), value(row, 4)
+        if code is not None:
+            answers[n] = Refused(code.decode(), (value(row, 5) or b"").decode())
+        elif epoch is None or sequence is None:
+            answers[n] = Refused("invalid_data", "this key belongs to another entry")
+        else:
+            when = batch[n].at if at is None else _START + timedelta(microseconds=int(at))
+            answers[n] = Stored(Position(int(epoch), int(sequence)), when, repeated=at is not None)
+    return answers

@@ -8,13 +8,25 @@ from typing import Final
 
 from deploy.local.processes import StartFailed
 from loadtest.bench import machine, report
-from loadtest.bench.figures import Sizes, burst, connects, fanout, memory, paced
+from loadtest.bench.figures import (
+    Sizes,
+    burst,
+    connects,
+    crossing,
+    fanout,
+    memory,
+    paced,
+    posts,
+    resumes,
+    writers,
+)
 from loadtest.bench.processes import Stage
 from loadtest.bench.report import Row
 from loadtest.bench.wire import WireError
 
 FIGURES: Final = {
-    module.__name__.rpartition(".")[2]: module for module in (fanout, burst, paced, memory, connects)
+    module.__name__.rpartition(".")[2]: module
+    for module in (fanout, burst, paced, memory, connects, posts, crossing, resumes, writers)
 }
 RESULTS: Final = machine.REPOSITORY / "docs" / "results"
 
@@ -41,6 +53,8 @@ def main() -> None:
             for name in options.only or FIGURES:
                 print(f"measuring {name}", flush=True)
                 rows += FIGURES[name].measure(stage, sizes)
+                notes += stage.notes
+                stage.notes.clear()
     except KeyboardInterrupt:
         sys.exit("bench: stopped")
     except (StartFailed, WireError, OSError) as error:

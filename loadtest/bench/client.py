@@ -49,6 +49,11 @@ class Crowd:
     def __len__(self) -> int:
         return len(self._sockets)
 
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """In the order of opening. They are the crowd's: it closes them."""
+        return list(self._sockets.values())
+
     def close(self) -> None:
         """Reset every connection."""
         for one in self._sockets.values():

@@ -66,7 +66,20 @@ STOCK_CORE, STOCK_PUBSUB = (
     )
     for name, layer in (("core", "channels_redis"), ("pub/sub", "channels_redis_pubsub"))
 )
+NAIVE: Final = Kind(
+    "stock consumer and ORM",
+    f"{_UVICORN} --port {{port}} {_SERVERS}.naive:application",
+    {"CHANNEL_LAYER": "channels_redis"},
+)
 STOCK: Final = (STOCK_CORE, STOCK_PUBSUB)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where servers keep what they keep, and who is known there: ticket and session of each."""
+
+    settings: dict[str, str]
+    people: list[dict[str, str]]
 
 
 class Server:
@@ -78,11 +91,11 @@ class Server:
         self.process = process
         self.control: Control | None = None
         self.pid = process.pid
-        self._people = people
+        self.people = people
 
     def connect_control(self) -> None:
         """Wait until it answers. Raises `StartFailed`."""
-        request = wire.request(self.kind.control_path, self.port, ticket=self._people[0]["ticket"])
+        request = wire.request(self.kind.control_path, self.port, ticket=self.people[0]["ticket"])
 
         def answers() -> bool:
             with suppress(OSError):
@@ -97,7 +110,7 @@ class Server:
 
     def requests(self, path: str, count: int, *, by: str = "ticket") -> list[bytes]:
         """Upgrade requests of `count` people, by "ticket" or by "session"."""
-        people = itertools.islice(itertools.cycle(self._people), count)
+        people = itertools.islice(itertools.cycle(self.people), count)
         return [wire.request(path, self.port, **{by: person[by]}) for person in people]
 
     @contextmanager
@@ -143,7 +156,10 @@ class Stage:
     def __init__(self) -> None:
         self._guardian = Guardian()
         self._exits = ExitStack()
-        self._people: list[dict[str, str]] = []
+        self.notes: list[str] = []
+        """What a reader of the report must know of what the figures started."""
+        self._folder = Path()
+        self._home = Home({}, [])
         self._environment: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -159,7 +175,6 @@ class Stage:
                 "COMMANDS_BURST": "1000",
                 "DATA_FOLDER": str(folder),
                 "LOG_LEVEL": "WARNING",
-                "NODE_NAME": "bench",
                 "PING_SECONDS": "3600",
                 "PYTHONPATH": str(machine.REPOSITORY),
                 "REDIS_ADDRESS": f"{HOST}:{redis_port}",
@@ -167,7 +182,8 @@ class Stage:
             }
             for name in ("DATABASE_URL", "ENVIRONMENT", "REDIS_SENTINELS", "SECRET_KEYS"):
                 self._environment.pop(name, None)
-            self._people = self._make_people(folder)
+            self._folder = folder
+            self._home = self.home({})
             self._exits = exits.pop_all()
         return self
 
@@ -177,20 +193,18 @@ class Stage:
         self._exits.close()
 
     @contextmanager
-    def running(self, *kinds: Kind) -> Iterator[list[Server]]:
-        """These servers, answering; ended afterwards."""
+    def running(self, *kinds: Kind, home: Home | None = None) -> Iterator[list[Server]]:
+        """These servers, answering; ended afterwards. Without a `home` they are at the stage's, on SQLite."""
+        home = home or self._home
         with ExitStack() as exits:
             servers = []
-            for kind in kinds:
+            for number, kind in enumerate(kinds, 1):
                 [port] = free_ports(1)
                 command = [_PYTHON, *kind.command.format(port=port).split()]
-                environment = self._environment | {"PUBLIC_PORT": str(port)} | kind.environment
-                server = Server(
-                    kind,
-                    self._pinned(kind.name, command, environment, machine.SERVER_CORE),
-                    port,
-                    self._people,
-                )
+                own = {"NODE_NAME": f"bench-{number}", "PUBLIC_PORT": str(port)}
+                environment = self._environment | home.settings | own | kind.environment
+                process = self._pinned(kind.name, command, environment, machine.SERVER_CORE)
+                server = Server(kind, process, port, home.people)
                 exits.callback(server.stop)
                 server.connect_control()
                 servers.append(server)
@@ -202,12 +216,26 @@ class Stage:
         launcher = [_PYTHON, "-m", "loadtest.bench.pinned", str(core), *command]
         return Process(name, launcher, self._guardian, environment=environment, cwd=machine.REPOSITORY)
 
-    def _make_people(self, folder: Path) -> list[dict[str, str]]:
-        file = folder / "people.json"
-        command = [_PYTHON, "-m", f"{_SERVERS}.people", str(PEOPLE), str(file)]
-        process = self._pinned("people", command, self._environment, machine.CLIENT_CORE)
+    def home(self, settings: dict[str, str], rooms: Sequence[str] = ()) -> Home:
+        """A home with PEOPLE and rooms in it. Raises `StartFailed`."""
+        file = self._folder / "people.json"
+        self._do("people", settings, f"{_SERVERS}.people", str(PEOPLE), str(file))
+        if rooms:
+            self._do("rooms", settings, f"{_SERVERS}.rooms", *rooms)
+        return Home(settings, json.loads(file.read_text()))
+
+    def answer_of(self, module: str, *arguments: str) -> dict[str, float]:
+        """What a program of the bench found out on the servers' core, as it wrote it in one line of JSON."""
+        process = self._do(module, {}, f"{_SERVERS}.{module}", *arguments, core=machine.SERVER_CORE)
+        answer: dict[str, float] = json.loads(process.tail())
+        return answer
+
+    def _do(
+        self, name: str, settings: dict[str, str], *module: str, core: int = machine.CLIENT_CORE
+    ) -> Process:
+        """A program that ends by itself. Raises `StartFailed` if it does not, or fails."""
+        process = self._pinned(name, [_PYTHON, "-m", *module], self._environment | settings, core)
         if not wait_until(lambda: not process.alive, START_SECONDS) or process.exit_code:
-            raise StartFailed(f"no accounts for the run:\n{process.tail()}")
+            raise StartFailed(f"{name} failed:\n{process.tail()}")
         process.bury()
-        people: list[dict[str, str]] = json.loads(file.read_text())
-        return people
+        return process

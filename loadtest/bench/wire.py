@@ -52,8 +52,12 @@ def frame(payload: bytes) -> bytes:
 
 
 def command(number: int, name: str, data: dict[str, Any]) -> bytes:
-    """A client's text frame with one command. The mask is nothing but zeros, which is a mask too."""
-    payload = json.dumps({"id": number, "command": name, "data": data}).encode()
+    """A client's text frame with one command."""
+    return masked(json.dumps({"id": number, "command": name, "data": data}).encode())
+
+
+def masked(payload: bytes) -> bytes:
+    """A client's text frame. The mask is nothing but zeros, which is a mask too."""
     size = len(payload)
     length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     return b"\x81" + length + bytes(4) + payload
@@ -87,11 +91,19 @@ def frame_end(data: bytes, start: int) -> int:
 
 def payloads(data: bytes) -> list[bytes]:
     """The payloads of the whole frames in `data`. Raises `WireError` if anything else is in it."""
-    found, start = [], 0
-    while start < len(data):
+    found, rest = whole_frames(data)
+    if rest:
+        raise WireError(f"the stream ends within a frame: {rest[:20]!r}")
+    return found
+
+
+def whole_frames(data: bytes) -> tuple[list[bytes], bytes]:
+    """The payloads of the whole frames at the start of `data`, and what is left: the begin of the next."""
+    found, start, size = [], 0, len(data)
+    while start < size:
         end = frame_end(data, start)
         if not end:
-            raise WireError(f"the stream ends within a frame: {data[start : start + 20]!r}")
+            break
         found.append(data[start + (4 if data[start + 1] == 126 else 2) : end])
         start = end
-    return found
+    return found, data[start:]

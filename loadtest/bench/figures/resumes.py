@@ -1,0 +1,85 @@
+"""Everybody comes back at once: what that costs the database, and how soon all have what they missed."""
+
+import json
+import time
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+
+from loadtest.bench import wire
+from loadtest.bench.client import Crowd
+from loadtest.bench.database import Database
+from loadtest.bench.figures import VERIFIED_SECONDS, Sizes
+from loadtest.bench.figures.gathering import gathered
+from loadtest.bench.lines import Line, Lines
+from loadtest.bench.processes import CARILLON, Server, Stage
+from loadtest.bench.proof import Room
+from loadtest.bench.report import Row
+
+ROOMS: Final = 200
+MISSED: Final = 5
+"""Events of each room that nobody of those who come back has seen."""
+ROUNDS: Final = 3
+PATIENCE_SECONDS: Final = 60.0
+PER_QUERY: Final = 500
+
+_row = partial(Row, "resumes")
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def measure(stage: Stage, sizes: Sizes) -> list[Row]:
+    """`sizes.idle` connections are open; then each resumes one room, all at once."""
+    rooms = [f"bench-{number}" for number in range(ROOMS)]
+    queries: list[float] = []
+    seconds: list[float] = []
+    with Database().running() as database:
+        stage.notes.append(f"{_row.args[0]}: {database.description()}")
+        home = stage.home({"DATABASE_URL": database.url}, rooms)
+        with (
+            stage.running(CARILLON, home=home) as [node],
+            gathered([node], rooms, sizes.connections) as gathering,
+        ):
+            for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
+                gathering.forget()
+                gathering.run(PATIENCE_SECONDS, count=MISSED * ROOMS)
+                count, took = _come_back(node, database, gathering.rooms, sizes.idle)
+                if number >= 0:
+                    queries.append(count)
+                    seconds.append(took)
+    name = f"{sizes.idle:,} clients resume at once"
+    return [
+        _row(f"{name}, per query", "", [sizes.idle / count for count in queries], at_least=PER_QUERY),
+        _row(f"{name}, queries", "", queries),
+        _row(f"{name}, until the last has its {MISSED} missed events", "s", seconds),
+    ]
+
+
+def _come_back(node: Server, database: Database, rooms: Sequence[Room], count: int) -> tuple[int, float]:
+    """Queries and seconds until `count` clients have what they missed. Raises `WireError` otherwise."""
+    back = [rooms[number % len(rooms)] for number in range(count)]
+    asked = [
+        wire.command(1, "chat.resume", {"rooms": [{"room": room.name} | room.position]}) for room in back
+    ]
+    with Crowd() as crowd:
+        crowd.open(node.port, node.requests(node.kind.idle_path, count))
+        time.sleep(VERIFIED_SECONDS)  # looking accounts up is not what is counted
+        lines = Lines(map(Line, crowd.sockets))
+        with database.counting() as counted:
+            started = perf_counter()
+            answers = lines.ask(asked, PATIENCE_SECONDS, events=MISSED)
+            took = perf_counter() - started
+        lines.close()
+    for room, (answer, *events) in zip(back, answers, strict=True):
+        _check(room, _decode(answer)["reply"]["rooms"], [_decode(event) for event in events])
+    return len(counted.queries), took
+
+
+def _check(room: Room, resumed: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
+    if [(one["room"], one.get("resumed")) for one in resumed] != [(room.name, True)]:
+        raise wire.WireError(f"{room.name} was not resumed: {json.dumps(resumed)[:300]}")
+    sequences = [event["sequence"] for event in events]
+    if sequences != list(range(room.sequence + 1, room.sequence + 1 + MISSED)):
+        raise wire.WireError(f"{room.name} was resumed from {room.sequence} with {sequences}")

@@ -70,7 +70,7 @@ class PostgresServer:
                 "--no-locale",
                 "--no-sync",
                 "-D",
-                str(self._data),
+                str(self.data),
             )
             self.start()
         except BaseException:
@@ -85,7 +85,7 @@ class PostgresServer:
         """Start it, and wait until it answers. Raises `StartFailed`."""
         options = [word for setting in self._options for word in ("-c", setting)]
         where = ["-h", HOST, "-p", str(self.port), "-k", ""]
-        self._process = process = self._spawn("postgres", "-D", str(self._data), *where, *options)
+        self._process = process = self._spawn("postgres", "-D", str(self.data), *where, *options)
         if not wait_until(lambda: not process.alive or self._answers(), START_SECONDS) or not process.alive:
             raise StartFailed(f"PostgreSQL does not answer on port {self.port}:\n{process.tail()}")
 
@@ -117,12 +117,13 @@ class PostgresServer:
         assert self._process is not None
         return self._process.pid
 
-    # --- Inside ------------------------------------------------------------------------------------------
-
     @property
-    def _data(self) -> Path:
+    def data(self) -> Path:
+        """Its files, for a backup while it is stopped."""
         assert self._folder is not None
         return self._folder / "data"
+
+    # --- Inside ------------------------------------------------------------------------------------------
 
     def _own_binaries(self) -> Path:
         """The folder of programs. For nobody they are copied to where nobody may read."""
@@ -135,8 +136,8 @@ class PostgresServer:
         self._folder.chmod(0o755)
         for name in (home.name + "/pginstall18", home.name + ".libs"):
             shutil.copytree(home.parent / name, self._folder / name, symlinks=True)
-        self._data.mkdir(mode=0o700)
-        shutil.chown(self._data, "nobody")
+        self.data.mkdir(mode=0o700)
+        shutil.chown(self.data, "nobody")
         return self._folder / home.name / "pginstall18" / "bin"
 
     def _run(self, program: str, *arguments: str) -> None:

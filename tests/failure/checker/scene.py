@@ -1,0 +1,254 @@
+"""One run: people talk, edit and delete in several rooms on several nodes, while a scenario breaks things."""
+
+import asyncio
+import itertools
+import time
+from asyncio import Task
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from random import Random
+from typing import Any, Final
+
+from tests.failure.checker.client import Client
+from tests.failure.checker.judge import Verdict, judge
+from tests.failure.checker.place import Node, Place
+from tests.failure.checker.record import DELETED, EDITED, POSTED, Fault, Rules, Run
+from tests.failure.checker.story import report
+from tests.failure.checker.truth import Database
+
+PATIENCE: Final = 60.0
+WRITES_PER_SECOND: Final = 4.0
+"""Of each client: much less than a node can bear, so that the test's own process is no bottleneck."""
+CLIENTS: Final = 9
+ROOMS: Final = 4
+
+_numbers: Final = itertools.count(1)
+
+
+class Scene:
+    """Who is there, what was broken when, and the verdict at the end."""
+
+    client_class: type[Client] = Client
+
+    def __init__(self, place: Place, seed: int) -> None:
+        self.place = place
+        self.seed = seed
+        self.random = Random(f"{seed}")
+        self.clients: list[Client] = []
+        self.rules: dict[str, Rules] = {}
+        self.faults: list[Fault] = []
+        self.forgiven: set[str] = set()
+        self.quiet = False
+        """True: nobody writes for the moment."""
+        self.everything = False
+        """True: as long as the issue says; false: short enough for the selection."""
+        self._began = time.monotonic()
+        self._database = Database(place.url)
+        self._writers: list[Task[None]] = []
+        self._told = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, place: Place, seed: int, *, clients: int = CLIENTS) -> AsyncIterator["Scene"]:
+        """People in `ROOMS` public rooms, all of them in all, writing. `finish` before the end."""
+        scene = cls(place, seed)
+        people = await asyncio.to_thread(place.bring_people, clients)
+        rooms = [scene.new_room() for _ in range(ROOMS)]
+        await scene.open_rooms(rooms)
+        try:
+            for number, person in enumerate(people):
+                client = scene.bring(person.name, person.id, person.cookie, number)
+                client.enter(*rooms)
+            await scene.until(scene.all_are_in, "all are in their rooms")
+            scene._writers = [
+                asyncio.create_task(scene._write_on(client, Random(f"{seed} {client.name}"), rooms))
+                for client in scene.clients
+            ]
+            yield scene
+        finally:
+            for task in scene._writers:
+                task.cancel()
+            await asyncio.gather(*scene._writers, return_exceptions=True)
+            await asyncio.gather(*[client.stop() for client in scene.clients])
+
+    # --- For scenarios -----------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began
+
+    def bring(self, name: str, person: str, cookie: str, number: int) -> Client:
+        """One more client; it tries its own node first."""
+        turn = itertools.count(number)
+
+        def choose() -> tuple[str, int]:
+            return self.place.nodes[next(turn) % len(self.place.nodes)].address
+
+        random = Random(f"{self.seed} {name} away")
+        client = self.client_class(name, person, cookie, choose_node=choose, random=random, clock=self.clock)
+        self.clients.append(client)
+        client.start()
+        return client
+
+    async def open_rooms(self, rooms: list[str], *, members: dict[str, str] | None = None) -> None:
+        """Public rooms; with `members` (person to role): for them only."""
+        await asyncio.to_thread(self.place.stage, open_rooms=rooms, members=members)
+        rules = Rules(members is None, frozenset(members or ()))
+        self.rules |= {f"room.{room}": rules for room in rooms}
+
+    @property
+    def rooms(self) -> list[str]:
+        return [stream.removeprefix("room.") for stream in self.rules]
+
+    @contextmanager
+    def broken(self, what: str) -> Iterator[None]:
+        """From here to the end of the block; the story tells of it."""
+        began = self.clock()
+        try:
+            yield
+        finally:
+            self.faults.append(Fault(what, began, self.clock()))
+
+    async def do(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What blocks, on a thread."""
+        return await asyncio.to_thread(work, *arguments)
+
+    async def until(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+        """Wait for `condition`; say what did not happen."""
+        deadline = self.clock() + seconds
+        while not condition():
+            for client in self.clients:
+                if client.trouble is not None:
+                    raise client.trouble
+            assert self.clock() < deadline, f"not within {seconds:g} s: {what} (seed {self.seed})"
+            await asyncio.sleep(0.02)
+
+    def all_are_in(self) -> bool:
+        """Everybody is connected and in every room that is theirs."""
+        return all(client.node and client.is_in_all for client in self.clients)
+
+    async def all_write_again(self) -> None:
+        """Everybody is in, and something that is asked for now is answered to each of them."""
+        await self.until(self.all_are_in, "all are in their rooms again")
+        asked = [
+            (client, client.post(client.rooms[0], self._text(client)))
+            for client in self.clients
+            if client.rooms
+        ]
+        await self.until(
+            lambda: all(one.answers and not one.answers[-1].error for _, one in asked),
+            "everybody's next message is stored",
+        )
+
+    def acknowledged(self) -> int:
+        """How many commands were answered with a place so far."""
+        return sum(one.acknowledged is not None for client in self.clients for one in client.account.asked)
+
+    async def some_writes(self, count: int = 50) -> None:
+        """Until that many more were acknowledged."""
+        enough = self.acknowledged() + count
+        await self.until(lambda: self.acknowledged() >= enough, f"{count} more are acknowledged")
+
+    async def some_time(self, fault: str, seconds: float) -> None:
+        """`seconds` with something broken."""
+        with self.broken(fault):
+            await asyncio.sleep(seconds)
+
+    def node(self, number: int) -> Node:
+        return self.place.nodes[number - 1]
+
+    def new_room(self) -> str:
+        """A slug that no run had."""
+        return f"r{self.seed % 10_000}-{next(_numbers)}"
+
+    async def pause_writing(self) -> None:
+        """Nobody writes until `quiet` is false again, and everything has its answer."""
+        self.quiet = True
+        await self.until(lambda: not any(client.unsent for client in self.clients), "all is answered")
+
+    def last_sequences(self) -> dict[str, tuple[int, int]]:
+        """Stream to (epoch, last sequence), now."""
+        return self._database.last_sequences(set(self.rules))
+
+    def node_in_transaction(self) -> Node:
+        """The node whose session waits within a transaction."""
+        return self.place.node_named(self._database.idle_in_transaction())
+
+    def lock_sqlite(self, seconds: float) -> None:
+        """Hold the write lock for that long."""
+        with self._database.locked():
+            time.sleep(seconds)
+
+    def some_channel(self) -> str:
+        """A channel of the bus that nodes hear."""
+        port = self.place.redis.primary_address()[1]
+        channels = self.place.redis.ask(port, "PUBSUB", "CHANNELS", "*room.*")
+        assert isinstance(channels, list)
+        return str(channels[0])
+
+    # --- The end -----------------------------------------------------------------------------------------
+
+    async def finish(self) -> Verdict:
+        """Stop writing, wait until everybody should have everything, judge. Fails with the story."""
+        verdict, run = await self.judged()
+        assert not verdict.problems, "\n" + report(run, verdict)
+        assert verdict.acknowledged and verdict.deliveries, "nothing happened: this checked nothing"
+        return verdict
+
+    async def judged(self) -> tuple[Verdict, Run]:
+        """The verdict, whatever it is."""
+        for task in self._writers:
+            task.cancel()
+        await asyncio.gather(*self._writers, return_exceptions=True)
+        await self._settle(lambda: not any(client.unsent for client in self.clients))
+        streams = set(self.rules)
+        last = await asyncio.to_thread(self.last_sequences)
+        await self._settle(lambda: all(client.is_at(last) for client in self.clients))
+        truth = await asyncio.to_thread(self._database.truth, streams)
+        for client in self.clients:
+            if client.trouble is not None:
+                raise client.trouble
+        run = Run(
+            self.seed,
+            [client.account for client in self.clients],
+            truth,
+            self.rules,
+            self.faults,
+            frozenset(self.forgiven),
+        )
+        return judge(run), run
+
+    async def _settle(self, condition: Callable[[], bool]) -> None:
+        """Wait for it, but not for ever: what is missing then, the judge says."""
+        with suppress(AssertionError):
+            await self.until(condition, "all is told", PATIENCE / 2)
+
+    # --- Who writes what ---------------------------------------------------------------------------------
+
+    async def _write_on(self, client: Client, random: Random, rooms: list[str]) -> None:
+        while True:
+            await asyncio.sleep(random.expovariate(WRITES_PER_SECOND))
+            if not self.quiet and client.unsent < 2 * WRITES_PER_SECOND:
+                self._write(client, random, random.choice(rooms))
+
+    def _write(self, client: Client, random: Random, room: str) -> None:
+        own = [
+            one
+            for one in client.account.asked[-20:]
+            if one.kind == POSTED and one.acknowledged and one.stream == f"room.{room}"
+        ]
+        what = random.random()
+        if own and what < 0.12:
+            subject = random.choice(own).key
+            client.write(room, "chat.edit_message", EDITED, message_id=subject, text=self._text(client))
+        elif own and what < 0.18:
+            client.write(room, "chat.delete_message", DELETED, message_id=random.choice(own).key)
+        elif own and what < 0.23:
+            client.ask_again(random.choice(own))
+        else:
+            client.post(room, self._text(client))
+
+    def _text(self, client: Client) -> str:
+        """No two are equal."""
+        self._told += 1
+        return f"{client.name} says {self._told}"

@@ -1,0 +1,1 @@
+"""Faults planted into nodes on purpose, each named in PLANTED: the checker is shown to notice them."""

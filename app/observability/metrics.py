@@ -51,6 +51,14 @@ journal_seconds = Histogram(
     buckets=_SECONDS,
 )
 journal_retries = Counter("carillon_journal_retries_total", "Batches that were rolled back and tried again")
+streams = Gauge("carillon_streams", "Streams that are active on this node, now")
+stream_holes = Counter(
+    "carillon_stream_holes_total", "Events that came before an earlier one of their stream"
+)
+stream_fills = Counter("carillon_stream_fills_total", "Events delivered from the database, not from the bus")
+stream_sweeps = Counter("carillon_stream_sweeps_total", "Sweeps of all active streams", ["outcome"])
+stream_reads = Counter("carillon_stream_reads_total", "Reads of streams for holes and sweeps", ["outcome"])
+stream_resets = Counter("carillon_stream_resets_total", "Streams that started over on this node", ["reason"])
 tasks = Counter("carillon_tasks_total", "Background tasks ended on this worker", ["channel", "outcome"])
 task_seconds = Histogram(
     "carillon_task_seconds", "From the taking of a task to its end", ["channel"], buckets=_TASK_SECONDS

@@ -6,7 +6,7 @@ has a `deliver` method. Order is kept within a group, not between groups.
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from time import perf_counter
 from typing import Final
 
@@ -98,6 +98,21 @@ class Hub:
         self._pending.pop(entry, None)
         return True
 
+    def finish(self, group: str, leaving: Collection[Subscriber]) -> bool:
+        """Deliver at once what was published so far to those who leave, then detach them. True as in
+        `unsubscribe`."""
+        entry = self._groups.get(group)
+        if entry is None:
+            return False
+        if entry in self._pending:
+            del self._pending[entry]
+            self._jobs.append(_Job(entry))
+        for job in self._jobs:
+            if job.group is entry:
+                self._write_to(job, set(job.recipients[job.written :]).intersection(leaving))
+        emptied = [self.unsubscribe(group, subscriber) for subscriber in leaving]
+        return any(emptied)
+
     def publish(self, group: str, event: EncodedEvent) -> None:
         """Deliver `event` to the group's members at the end of this tick."""
         entry = self._groups.get(group)
@@ -114,6 +129,11 @@ class Hub:
         """How many subscribers `group` has on this node."""
         entry = self._groups.get(group)
         return len(entry.members) if entry else 0
+
+    def is_member(self, group: str, subscriber: Subscriber) -> bool:
+        """Whether `subscriber` is in `group`."""
+        entry = self._groups.get(group)
+        return entry is not None and subscriber in entry.members
 
     def groups(self) -> int:
         """How many groups have a subscriber on this node."""
@@ -147,9 +167,21 @@ class Hub:
         job.written += len(part)
         if job.written == len(job.recipients):
             self._jobs.popleft()
+        self._write_to(job, part)
+        if job.written == len(job.recipients):
+            metrics.observe_fan_out(
+                publishes=len(job.batch.events),
+                recipients=len(job.recipients),
+                deliveries=job.deliveries,
+                size=job.bytes,
+                seconds=perf_counter() - job.since,
+            )
+        return max(1, len(part))
+
+    def _write_to(self, job: _Job, subscribers: Iterable[Subscriber]) -> None:
         group, first, whole = job.group, job.first, job.batch
         writes = 0
-        for subscriber in part:
+        for subscriber in subscribers:
             # Nobody is looked up as long as nobody came or went: that would cost a cache miss for each.
             batch = whole if group.changed <= first else job.due(subscriber)
             if batch is None:
@@ -164,12 +196,3 @@ class Hub:
             else:
                 job.count(batch, 1)
         job.count(whole, writes)
-        if job.written == len(job.recipients):
-            metrics.observe_fan_out(
-                publishes=len(job.batch.events),
-                recipients=len(job.recipients),
-                deliveries=job.deliveries,
-                size=job.bytes,
-                seconds=perf_counter() - job.since,
-            )
-        return max(1, len(part))

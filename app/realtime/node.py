@@ -7,7 +7,7 @@ import asyncio
 import logging
 import secrets
 from asyncio import AbstractEventLoop, Future
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
@@ -19,9 +19,11 @@ from app.observability import metrics
 from app.realtime import envelope
 from app.realtime.broker import Broker
 from app.realtime.connection import Subscriber
-from app.realtime.envelope import Envelope, UnknownEnvelope
+from app.realtime.envelope import Envelope, StreamEnvelope, UnknownEnvelope
 from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
 from app.realtime.hub import Hub
+from app.realtime.stream import StreamEvent
+from app.realtime.streams import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +54,28 @@ class Node:
         self.incarnation = secrets.token_bytes(8)
         self.broker = broker
         self.hub = Hub(asyncio.get_running_loop().call_soon)
+        self.streams = Streams(
+            self.hub, broker.subscribe, self._release, self._stream_to_bus, lambda: broker.connected
+        )
         self.ending: AsyncGenerator[None, None] | None = None
+        self._before_stop: list[Callable[[], Awaitable[None]]] = []
         self._counter = 0
         self._connections = 0
         self._listeners: dict[str, Listener] = {}
         broker.start(self._from_bus, self._bus_changed)
 
+    def before_stop(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Have `end` awaited when the node stops, while the bus is still there; the last one added first."""
+        self._before_stop.append(end)
+
     async def stop(self) -> None:
         """Leave the bus. Local groups stay as they are."""
+        while self._before_stop:
+            try:
+                await self._before_stop.pop()()
+            except Exception:
+                logger.exception("a part of the node failed to end")
+        await self.streams.stop()
         await self.broker.stop()
 
     def publish(self, group: str, event: EncodedEvent) -> bool:
@@ -83,7 +99,7 @@ class Node:
 
     def unsubscribe(self, group: str, subscriber: Subscriber) -> None:
         """Detach `subscriber`; the last one ends the node's subscription."""
-        if self.hub.unsubscribe(group, subscriber):
+        if self.hub.unsubscribe(group, subscriber) and group not in self.streams:
             self.broker.unsubscribe(group)
 
     def listen(self, group: str, listener: Listener) -> "Future[None]":
@@ -114,29 +130,46 @@ class Node:
         data = envelope.pack(Envelope(self.incarnation, self._counter, delivery, key, payload))
         return self.broker.publish(group, data)
 
+    def _stream_to_bus(self, stream: str, event: StreamEvent) -> bool:
+        metrics.publishes.inc()
+        self._counter += 1
+        return self.broker.publish(
+            stream, envelope.pack(StreamEnvelope(self.incarnation, self._counter, event))
+        )
+
+    def _release(self, stream: str) -> None:
+        """Nobody needs the stream any more; its group may still have members."""
+        if not self.hub.members(stream):
+            self.broker.unsubscribe(stream)
+
     def _from_bus(self, messages: list[tuple[str, bytes]]) -> None:
         heard = echoes = unknown = 0
         for group, data in messages:
             try:
-                incarnation, _, delivery, key, payload = envelope.unpack(data)
+                received = envelope.unpack(data)
             except UnknownEnvelope:
                 unknown += 1
                 continue
-            if incarnation == self.incarnation:
+            if received.incarnation == self.incarnation:
                 echoes += 1
                 continue
             heard += 1
+            if isinstance(received, StreamEnvelope):
+                self.streams.arrived(group, received.event)
+                continue
             listener = self._listeners.get(group)
             if listener is None:
-                self.hub.publish(group, EncodedEvent(payload, delivery, key))
+                self.hub.publish(group, EncodedEvent(received.payload, received.delivery, received.key))
             else:
-                _tell(listener, payload)
+                _tell(listener, received.payload)
         metrics.bus_received.labels("heard").inc(heard)
         metrics.bus_received.labels("echo").inc(echoes)
         metrics.bus_received.labels("unknown").inc(unknown)
 
     def _bus_changed(self, connected: bool) -> None:
         metrics.bus_connected.set(connected)
+        if connected:
+            self.streams.bus_is_back()
         self.hub.publish(EVERYONE, encode_event(BusChanged(connected=connected)))
 
 

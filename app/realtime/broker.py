@@ -7,6 +7,7 @@ nothing and never makes its caller wait.
 from abc import ABC, abstractmethod
 from asyncio import Future
 from collections.abc import Callable
+from typing import ClassVar
 
 Deliver = Callable[[list[tuple[str, bytes]]], None]
 """Takes what one read brought: (group, data) in order of arrival, this node's own publishes included."""
@@ -22,6 +23,13 @@ class BusUnavailable(ConnectionError):
 
 class Broker(ABC):
     """Publish and subscribe between nodes, bound to the event loop it was started on."""
+
+    between_processes: ClassVar[bool] = True
+    """Whether other processes may be on this bus."""
+    failures = 0
+    """How many publishes the bus did not take, ever: refused, lost with a connection, or too many."""
+    bus_id = ""
+    """Which life of which bus this is, the same for all who are on it. Empty: not known."""
 
     @abstractmethod
     def start(self, deliver: Deliver, state_changed: StateChanged) -> None:
@@ -54,6 +62,9 @@ class Broker(ABC):
     @abstractmethod
     def unsubscribe(self, group: str) -> None:
         """No longer ask for `group`."""
+
+    def reconnect(self) -> None:  # noqa: B027  # a bus without connections has nothing to do
+        """Leave the bus and join it anew, with every subscription."""
 
     @abstractmethod
     async def flush(self, timeout: float) -> None:

@@ -13,6 +13,8 @@ from app.realtime.broker import Broker, Deliver, StateChanged
 class MemoryBroker(Broker):
     """Hands every publish to the process' other memory brokers at the end of the tick, like a bus would."""
 
+    between_processes = False
+
     _brokers: ClassVar[list["MemoryBroker"]] = []
     """Those that are started, of all loops and threads."""
 

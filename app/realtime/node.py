@@ -9,6 +9,7 @@ import secrets
 from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from app.observability import metrics
-from app.realtime import envelope
+from app.realtime import beacons, envelope
+from app.realtime.beacons import Beacons
 from app.realtime.broker import Broker
 from app.realtime.connection import Subscriber
 from app.realtime.envelope import Envelope, StreamEnvelope, UnknownEnvelope
@@ -54,15 +56,34 @@ class Node:
         self.incarnation = secrets.token_bytes(8)
         self.broker = broker
         self.hub = Hub(asyncio.get_running_loop().call_soon)
-        self.streams = Streams(
-            self.hub, broker.subscribe, self._release, self._stream_to_bus, lambda: broker.connected
-        )
+        self.streams = Streams(self.hub, broker.subscribe, self._release, self._stream_to_bus, self.healthy)
         self.ending: AsyncGenerator[None, None] | None = None
         self._before_stop: list[Callable[[], Awaitable[None]]] = []
         self._counter = 0
         self._connections = 0
         self._listeners: dict[str, Listener] = {}
+        self.beacons: Beacons | None = None
         broker.start(self._from_bus, self._bus_changed)
+
+    def start_beacons(self) -> Beacons:
+        """Tell the other nodes of this one from now on, and listen to theirs: for who serves clients."""
+        if self.beacons is None:
+            self.beacons = Beacons(
+                self.name,
+                self.incarnation.hex(),
+                self.broker,
+                partial(self._to_bus, beacons.GROUP, Delivery.DROPPABLE, ""),
+                partial(self.hub.members, EVERYONE),
+            )
+            self.listen(beacons.GROUP, self.beacons.take)
+            self.beacons.start()
+        return self.beacons
+
+    def healthy(self) -> bool:
+        """Whether the bus is thought to bring everything to this node and to take everything from it."""
+        if not self.broker.connected:
+            return False
+        return self.beacons is None or not self.beacons.why_unwell
 
     def before_stop(self, end: Callable[[], Awaitable[None]]) -> None:
         """Have `end` awaited when the node stops, while the bus is still there; the last one added first."""
@@ -70,6 +91,8 @@ class Node:
 
     async def stop(self) -> None:
         """Leave the bus. Local groups stay as they are."""
+        if self.beacons is not None:
+            self.beacons.stop()
         while self._before_stop:
             try:
                 await self._before_stop.pop()()
@@ -152,8 +175,10 @@ class Node:
                 continue
             if received.incarnation == self.incarnation:
                 echoes += 1
-                continue
-            heard += 1
+                if group != beacons.GROUP:  # to hear itself is what a node's own beacon is for
+                    continue
+            else:
+                heard += 1
             if isinstance(received, StreamEnvelope):
                 self.streams.arrived(group, received.event)
                 continue
@@ -170,6 +195,8 @@ class Node:
         metrics.bus_connected.set(connected)
         if connected:
             self.streams.bus_is_back()
+            if self.beacons is not None:
+                self.beacons.speak()
         self.hub.publish(EVERYONE, encode_event(BusChanged(connected=connected)))
 
 

@@ -109,6 +109,7 @@ class RedisBroker(Broker):
             self._expire()
             if not self._queue.add(command, self._loop.time(), unsent):
                 _dropped_full.inc()
+                self.failures += 1
                 return False
         self._accepted += 1
         self._schedule()
@@ -117,6 +118,10 @@ class RedisBroker(Broker):
     def subscribe(self, group: str) -> "Future[None]":
         self._schedule()
         return self._subscriptions.add(group)
+
+    def reconnect(self) -> None:
+        if self._connected and self._connection is not None:
+            self._connection.abort("deaf")
 
     def unsubscribe(self, group: str) -> None:
         self._schedule()
@@ -203,6 +208,7 @@ class RedisBroker(Broker):
         self._settled += count
         if outcome is not _written:
             self._losses += count
+            self.failures += count
         while self._flushes and self._flushes[0][0] <= self._settled:
             _, settled = self._flushes.popleft()
             confirm([settled])
@@ -261,6 +267,7 @@ class RedisBroker(Broker):
         connection.watch(settings.REDIS_PING_SECONDS, "ROLE", _judge_role)
         if _judge_role(await role):
             raise RedisError(f"{connection} is no primary but a replica")
+        self.bus_id = await _run_id(connection)
         if sent := self._send_subscriptions(connection):
             await asyncio.wait(sent)
         if connection.lost_reason:
@@ -335,6 +342,18 @@ class RedisBroker(Broker):
 def _judge_role(role: Any) -> str:
     """The primary may be demoted while we are connected to it, and a replica takes PUBLISH without a word."""
     return "" if isinstance(role, list) and role[:1] == [b"master"] else "demoted"
+
+
+async def _run_id(connection: RedisConnection) -> str:
+    """Which life of which Redis, by its `INFO server`; empty if it does not say."""
+    try:
+        answer = await connection.execute("INFO", "server")
+    except RedisLost:
+        raise
+    except RedisError:
+        return ""  # this account may not ask
+    text = answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)
+    return next((line[7:].strip() for line in text.splitlines() if line.startswith("run_id:")), "")
 
 
 def _chunks(groups: list[str]) -> list[list[str]]:

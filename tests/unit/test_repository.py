@@ -5,9 +5,11 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from app import VERSION
 from app.observability import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +57,7 @@ def lines_with(pattern: str, *, outside: tuple[str, ...] = ()) -> list[str]:
     ]
 
 
-def project() -> dict[str, list[str]]:
+def project() -> dict[str, Any]:
     with (ROOT / "pyproject.toml").open("rb") as file:
         return tomllib.load(file)["project"]  # type: ignore[no-any-return]
 
@@ -155,3 +157,7 @@ def test_every_setting_is_read_by_something() -> None:
         if not re.search(rf"\b{name}\b", others) and len(re.findall(rf"\b{name}\b", settings)) < 3
     }
     assert not unread
+
+
+def test_the_release_that_a_node_names_is_that_of_the_project() -> None:
+    assert project()["version"] == VERSION

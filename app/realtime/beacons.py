@@ -1,0 +1,125 @@
+"""Beacons: every two seconds a node tells its peers who it is and whom it hears, and listens for theirs.
+
+A node's own beacon comes back to it over the bus, like everybody's: so it knows that it hears at all.
+"""
+
+import asyncio
+import logging
+from asyncio import TimerHandle
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from app import VERSION
+from app.observability import metrics
+from app.realtime.broker import Broker
+from app.realtime.hearing import Beacon, Hearing, View, missed, why_unwell
+
+logger = logging.getLogger(__name__)
+
+GROUP: Final = "node.beacons"
+
+TICK_SECONDS: Final = 1.0
+"""How often a node looks whom it hears; it speaks at every second tick."""
+STALLED_SECONDS: Final = 1.0
+"""A tick that is so late says that the loop stood still: what was said meanwhile is yet to be read."""
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Beacon)
+
+
+class Beacons:
+    """One node's beacons, from `start` to `stop`.
+
+    `say` publishes to `GROUP` on the bus alone; whatever comes from there, own ones too, goes to `take`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        incarnation: str,
+        broker: Broker,
+        say: Callable[[bytes], bool],
+        connections: Callable[[], int],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.hearing = Hearing(incarnation, self._loop.time())
+        self.why_unwell = ""
+        """Why this node may not get everything over the bus; empty: it is well."""
+        self.misses: frozenset[str] = frozenset()
+        self._name = name
+        self._broker = broker
+        self._say = say
+        self._connections = connections
+        self._loop_lag = 0.0
+        self._failures = broker.failures
+        self._speaking = False
+        self._timer: TimerHandle | None = None
+
+    def start(self) -> None:
+        """The subscription to `GROUP` is asked for already: the first beacon follows it."""
+        self.hearing.excuse(self._loop.time())
+        self._tick(self._loop.time())
+
+    def stop(self) -> None:
+        """Say good-bye."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._say(_encoder.encode(msgspec.structs.replace(self.own(), leaving=True)))
+
+    def speak(self) -> None:
+        """Say a beacon now: the others are waiting for it."""
+        if self._timer is not None and not self._say(_encoder.encode(self.own())):
+            self.hearing.failed(self._loop.time())
+
+    def take(self, payload: bytes) -> None:
+        """A beacon came over the bus."""
+        try:
+            beacon = _decoder.decode(payload)
+        except msgspec.DecodeError:
+            metrics.bus_received.labels("unknown").inc()
+        else:
+            self.hearing.heard(beacon, self._loop.time())
+
+    def own(self) -> Beacon:
+        """What this node says of itself now."""
+        return Beacon(
+            incarnation=self.hearing.me,
+            name=self._name,
+            version=VERSION,
+            connections=self._connections(),
+            loop_lag=round(self._loop_lag, 3),
+            bus=self._broker.bus_id,
+            misses=tuple(sorted(self.misses)),
+        )
+
+    def look(self) -> View:
+        """Judge whom this node hears, now."""
+        now = self._loop.time()
+        if self._broker.failures != self._failures:
+            self._failures = self._broker.failures
+            self.hearing.failed(now)
+        view = self.hearing.view(now, self._broker.bus_id)
+        self.misses = missed(view)
+        why = why_unwell(view)
+        if bool(why) != bool(self.why_unwell):
+            logger.warning("bus: this node %s", why) if why else logger.info("bus: all nodes are heard")
+        self.why_unwell = why
+        metrics.peers.labels("live").set(len(view.live))
+        metrics.peers.labels("missed").set(len(self.misses))
+        metrics.bus_healthy.set(not why)
+        return view
+
+    def _tick(self, due: float) -> None:
+        now = self._loop.time()
+        self._timer = self._loop.call_at(now + TICK_SECONDS, self._tick, now + TICK_SECONDS)
+        self._loop_lag = now - due
+        metrics.loop_lag.set(self._loop_lag)
+        if self._loop_lag > STALLED_SECONDS:
+            self.hearing.excuse(now)
+        self.look()
+        self._speaking = not self._speaking
+        if self._speaking:
+            self.speak()

@@ -1,6 +1,6 @@
-"""One thread with one database connection, for what the event loop asks in batches.
+"""Threads with one database connection each, for what the event loop asks in batches.
 
-Never for work of unknown length: who waits here waits for everybody's batch.
+Never for work of unknown length: who waits for a thread waits for everybody's batch there.
 """
 
 import asyncio
@@ -14,9 +14,6 @@ from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 Answer = TypeVar("Answer")
-
-# Starts its thread with the first call, so after any fork; one thread takes one connection at a time.
-_executor: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
 
 
 class OutageLog:
@@ -40,14 +37,25 @@ class OutageLog:
             self._logger.info("%s works again", self._what)
 
 
-async def in_database_thread(work: Callable[[], Answer]) -> Answer:
-    """What `work` returns or raises. Old and broken connections are closed before it and after it."""
-    return await asyncio.get_running_loop().run_in_executor(_executor, _with_usable_connection, work)
+class DatabaseThread:
+    """A thread for one kind of question; it starts with the first, so after any fork."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """What `work` returns or raises. Old and broken connections are closed before it and after it."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _with_usable_connection, work)
+
+    async def close_connections(self) -> None:
+        """Close the thread's connections; the next call opens others. For who must leave nothing open."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, _close_connections)
 
 
-async def close_connections() -> None:
-    """Close the thread's connections; the next call opens others. For who must leave nothing open behind."""
-    await asyncio.get_running_loop().run_in_executor(_executor, _close_connections)
+_shared: Final = DatabaseThread("database")
+in_database_thread: Final = _shared.run
+"""For short questions of any feature: who waits here waits for everybody's."""
+close_connections: Final = _shared.close_connections
 
 
 def _close_connections() -> None:

@@ -1,0 +1,43 @@
+"""The journal of one node: its writer, its reader, and their way to the node's streams."""
+
+from asyncio import Future
+from weakref import WeakKeyDictionary
+
+from app.journal.entry import Entry, Stored
+from app.journal.reader import Reader
+from app.journal.writer import Writer
+from app.realtime.node import Node
+
+
+class Journal:
+    """Begins when it is made, ends with its node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._reader = Reader()
+        self._writer = Writer(node.streams.committed)
+        self._writer.start()
+        node.streams.start(self._reader.read)
+        node.before_stop(self._stop)
+
+    def append(self, entry: Entry) -> "Future[Stored]":
+        """Store `entry`: as `Writer.append` says."""
+        return self._writer.append(entry)
+
+    async def _stop(self) -> None:
+        """What waits is stored, and told to the other nodes while the bus is there."""
+        _journals.pop(self._node, None)
+        await self._writer.stop()
+        await self._node.streams.stop()
+        await self._reader.stop()
+
+
+_journals: "WeakKeyDictionary[Node, Journal]" = WeakKeyDictionary()
+
+
+def journal_of(node: Node) -> Journal:
+    """The journal of `node`, made when it is first asked for."""
+    journal = _journals.get(node)
+    if journal is None:
+        journal = _journals[node] = Journal(node)
+    return journal

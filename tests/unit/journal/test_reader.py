@@ -1,0 +1,103 @@
+"""What the database says of streams, on PostgreSQL and SQLite alike."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from app.database.thread import close_connections, in_database_thread
+from app.journal.models import StoredEvent, StreamPosition
+from app.journal.reader import Reader, read_streams
+from app.journal.writer import Writer
+from app.realtime.stream import StreamRead
+from app.realtime.stream_order import NOWHERE
+from tests.unit.journal.notes import banned, note
+
+
+@pytest.fixture
+async def reader(streams: None) -> AsyncIterator[Reader]:
+    reader = Reader()
+    yield reader
+    await reader.stop()
+
+
+async def written(writer: Writer, stream: str, count: int) -> None:
+    await asyncio.gather(*(writer.append(note(stream, f"{stream} {n}")) for n in range(1, count + 1)))
+
+
+def sequences(read: StreamRead) -> list[int]:
+    return [event.sequence for event in read.events]
+
+
+async def test_any_number_of_streams_is_one_query(writer: Writer, streams: None) -> None:
+    await written(writer, "notes.a", 3)
+    await written(writer, "notes.b", 2)
+
+    def ask() -> tuple[dict[str, StreamRead], int]:
+        with CaptureQueriesContext(connection) as queries:
+            reads = read_streams({"notes.a": 1, "notes.b": 0, "notes.missing": 0}, 10)
+        connection.close()
+        return reads, len(queries)
+
+    reads, queries = await asyncio.to_thread(ask)
+    assert queries == 1
+    assert {name: sequences(read) for name, read in reads.items()} == {"notes.a": [2, 3], "notes.b": [1, 2]}
+    assert {read.last_sequence for read in reads.values()} == {2, 3}
+    assert all(read.floor == 0 for read in reads.values())
+
+
+async def test_events_come_as_they_were_committed(
+    writer: Writer, reader: Reader, committed: list[tuple[str, object]]
+) -> None:
+    await writer.append(note("notes.a", "dong é ✓"))
+    await writer.append(banned("u2"))
+    read = (await reader.read({"notes.a": 0}, 10))["notes.a"]
+    assert read.events == [event for _, event in committed]
+    assert [event.removes for event in read.events] == ["", "u2"]
+
+
+async def test_a_stream_without_events_is_told_with_its_position(reader: Reader) -> None:
+    reads = await reader.read({"notes.a": 0}, 10)
+    epoch = await asyncio.to_thread(lambda: StreamPosition.objects.get(stream="notes.a").epoch)
+    assert reads == {"notes.a": StreamRead(epoch, 0, 0, [])}
+
+
+async def test_no_more_events_are_read_than_asked_for(writer: Writer, reader: Reader) -> None:
+    await written(writer, "notes.a", 9)
+    read = (await reader.read({"notes.a": 2}, 3))["notes.a"]
+    assert (sequences(read), read.last_sequence) == ([3, 4, 5], 9)
+
+
+async def test_where_a_stream_is_can_be_asked_without_its_events(writer: Writer, reader: Reader) -> None:
+    await written(writer, "notes.a", 4)
+    read = (await reader.read({"notes.a": NOWHERE}, 1000))["notes.a"]
+    assert (sequences(read), read.last_sequence) == ([], 4)
+
+
+@pytest.mark.parametrize(("after", "expected"), [(0, [7, 8, 9]), (7, [8, 9]), (9, []), (12, [])])
+async def test_who_skips_what_is_too_far_away_gets_the_newest(
+    writer: Writer, streams: None, after: int, expected: list[int]
+) -> None:
+    await written(writer, "notes.a", 9)
+    read = await in_database_thread(lambda: read_streams({"notes.a": after}, 3, newest=True)["notes.a"])
+    await close_connections()
+    assert sequences(read) == expected
+
+
+async def test_what_was_purged_is_told_by_the_floor(writer: Writer, reader: Reader) -> None:
+    await written(writer, "notes.a", 5)
+
+    def purge() -> None:
+        StoredEvent.objects.filter(sequence__lte=3).delete()
+        StreamPosition.objects.filter(stream="notes.a").update(floor=3)
+        connection.close()
+
+    await asyncio.to_thread(purge)
+    read = (await reader.read({"notes.a": 1}, 10))["notes.a"]
+    assert (read.floor, sequences(read)) == (3, [4, 5])
+
+
+async def test_nothing_asked_is_no_query(reader: Reader) -> None:
+    assert await reader.read({}, 10) == {}

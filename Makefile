@@ -68,8 +68,8 @@ test-cluster: .venv/dev ## a release's life on a cluster: KUBE_CONTEXT=… REGIS
 test-cluster-all: .venv/dev ## all of tests/cluster: production, failing migrations, no host, one node …; SAVE=1 keeps the figures
 	$(BIN)/python -m pytest tests/cluster
 
-bench: .venv/dev ## what it can do, against a bare send loop and stock Channels: ONLY=fanout ROUNDS=7 CONNECTIONS=1000 IDLE=10000 SAVE=1
-	@$(BIN)/python -m loadtest.bench $(foreach figure,$(ONLY),--only $(figure)) $(if $(SAVE),--save) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(IDLE),--idle $(IDLE))
+bench: .venv/dev ## what it can do, against a bare send loop and stock Channels: ONLY=fanout ROUNDS=7 CONNECTIONS=1000 IDLE=10000 SECONDS=5 SAVE=1
+	@$(BIN)/python -m loadtest.bench $(foreach figure,$(ONLY),--only $(figure)) $(if $(SAVE),--save) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(IDLE),--idle $(IDLE)) $(if $(SECONDS),--seconds $(SECONDS))
 
 check: .venv/dev ## format, lint, types, import ladder, duplicated code, Dockerfile, shell scripts, compose file, documentation
 	$(BIN)/ruff format --check --quiet .

@@ -44,7 +44,7 @@ def main() -> None:
         )
     # SIGTERM ends the run as Ctrl-C does: through every `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sizes = Sizes(options.connections, options.idle, options.rounds)
+    sizes = Sizes(options.connections, options.idle, options.rounds, options.seconds)
     notes.append(sizes.description())
     rows: list[Row] = []
     name = "the start"
@@ -77,6 +77,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--save", action="store_true", help="keep the table in docs/results/")
     parser.add_argument("--rounds", type=_positive, default=Sizes.rounds)
+    parser.add_argument("--seconds", type=float, default=Sizes.seconds, help="of one run of durable posts")
     parser.add_argument("--connections", type=_positive, default=Sizes.connections)
     parser.add_argument(
         "--idle", type=_positive, default=Sizes.idle, help="idle connections of the memory figure"

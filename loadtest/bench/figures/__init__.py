@@ -14,8 +14,10 @@ class Sizes:
     connections: int = 1_000
     idle: int = 10_000
     rounds: int = 7
+    seconds: float = 5.0
+    """Of one run of durable posts."""
 
     def description(self) -> str:
         """For the report."""
-        text = f"connections {self.connections:,}, idle for memory {self.idle:,}, rounds {self.rounds}"
+        text = f"connections {self.connections:,}, idle {self.idle:,}, rounds {self.rounds}"
         return text if self == Sizes() else f"{text}: not the sizes that the bars are about"

@@ -13,7 +13,6 @@ from loadtest.bench.report import Row
 
 ROOMS: Final = 50
 PER_SECOND: Final = 500.0
-SECONDS: Final = 6.0
 ROUNDS: Final = 3
 BAR_MILLISECONDS: Final = 10
 
@@ -33,7 +32,7 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
             gathered(nodes, rooms, sizes.connections) as gathering,
         ):
             for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
-                run = gathering.run(SECONDS, PER_SECOND)
+                run = gathering.run(sizes.seconds, PER_SECOND)
                 if number >= 0:
                     first, second = _crossed(gathering, run)
                     whole.append(first)

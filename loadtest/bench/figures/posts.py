@@ -13,7 +13,6 @@ from loadtest.bench.processes import CARILLON, NAIVE, Server, Stage
 from loadtest.bench.report import RATIO, Row, ratios
 
 ROOMS: Final = 200
-SECONDS: Final = 5.0
 WARM_UP_SECONDS: Final = 2.0
 ROUNDS: Final = 3
 NAIVE_SHARE: Final = 5
@@ -63,7 +62,7 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         home = stage.home({"DATABASE_URL": database.url}, names)
         with stage.running(CARILLON, NAIVE, home=home) as [ours, other]:
             for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
-                seconds = SECONDS if number >= 0 else WARM_UP_SECONDS
+                seconds = sizes.seconds if number >= 0 else min(WARM_UP_SECONDS, sizes.seconds)
                 for way in ways:
                     rooms = names[: way.rooms]
                     one = _round(

@@ -12,7 +12,6 @@ from loadtest.bench.report import Row
 
 NODES: Final = 4
 ROOMS: Final = 20
-SECONDS: Final = 5.0
 ROUNDS: Final = 3
 
 _row = partial(Row, "writers")
@@ -30,7 +29,7 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
             gathered(nodes, rooms, sizes.connections) as gathering,
         ):
             for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
-                run = gathering.run(SECONDS)
+                run = gathering.run(sizes.seconds)
                 gathering.forget()
                 if number >= 0:
                     runs.append(run)

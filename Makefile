@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TAG ?= $(VERSION)
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node start-node failover clean-data bench image push package push-chart compose-env test test-browser test-chart test-image test-failure chart-docs check fmt lock test-cluster test-cluster-all
+.PHONY: help setup run status kill-node start-node failover clean-data bench image push package push-chart compose-env test test-browser test-chart test-image test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,14 @@ test: .venv/dev ## unit and integration tests, with real Redis, Sentinels and Po
 test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
 	$(BIN)/python -m pytest tests/browser
 
-test-failure: .venv/dev ## killed nodes, Redis failovers, clients that stop reading
-	$(BIN)/python -m pytest tests/failure
+test-failure: .venv/dev ## killed nodes, failovers, a lying bus: nothing lost, doubled or out of order; SEED=1 plays a run again
+	$(BIN)/python -m pytest tests/failure $(if $(ONLY),-k "$(ONLY)")
+
+test-failure-all: .venv/dev ## every scenario on every database, ROUNDS=3, the control, the planted faults; SAVE=1 keeps the table
+	FAILURE=all ROUNDS=$(or $(ROUNDS),3) SAVE=$(SAVE) $(BIN)/python -m tests.failure.own_network tests/failure $(if $(ONLY),-k "$(ONLY)")
+
+test-failure-planted: .venv/dev ## the checker sees each fault that is planted into the nodes
+	FAILURE=planted $(BIN)/python -m pytest tests/failure/test_planted.py $(if $(ONLY),-k "$(ONLY)")
 
 test-image: .venv/dev ## the image, built and run (needs docker or podman)
 	$(BIN)/python -m pytest tests/cluster/test_image.py

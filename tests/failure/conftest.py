@@ -1,13 +1,18 @@
 """Servers to break, and a table of what was measured at the end of the run."""
 
+import os
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from deploy.local.redis_servers import RedisServers
+from tests.failure.checker.table import FIGURE, SEED, save, table
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 @pytest.fixture
@@ -23,12 +28,21 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLo
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    measured = [
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    found = [
         (report.nodeid.rpartition("::")[2], name, value)
-        for report in terminalreporter.getreports("passed")
+        for report in reports
         for name, value in report.user_properties
     ]
-    if measured:
+    if found:
         terminalreporter.section("measured")
-    for test, name, value in measured:
-        terminalreporter.write_line(f"{value:>10}  {name}  ({test})")
+    for test, name, value in found:
+        if name not in (FIGURE, SEED):
+            terminalreporter.write_line(f"{value:>10}  {name}  ({test})")
+    figures = [value for _, name, value in found if name == FIGURE]
+    if figures:
+        seeds = {value for _, name, value in found if name == SEED}
+        page = table(figures, seeds, datetime.now(UTC))
+        terminalreporter.write_line(page.partition("\n\n| ")[2])
+        if os.environ.get("SAVE"):
+            terminalreporter.write_line(f"saved to {save(page, RESULTS, datetime.now(UTC))}")

@@ -134,6 +134,10 @@ def _answers(run: Run, asked: list[Asked]) -> Iterator[Problem]:
         first = one.acknowledged
         if first is None:
             refused = one.answers and all(answer.error in FINAL_REFUSALS for answer in one.answers)
+            if one.kind == POSTED and (not one.answers or one.answers[-1].error != "not_allowed"):
+                told = one.answers[-1].error if one.answers else "nothing"
+                text = f"was never acknowledged: its sender was told {told}"
+                yield Problem(WRONG, one.stream, text, rows[0][1].sequence if rows else 0, one.key)
             if refused and rows:
                 text = f"is stored, though its sender was told {one.answers[-1].error}"
                 yield Problem(WRONG, one.stream, text, rows[0][1].sequence, one.key)

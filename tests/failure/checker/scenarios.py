@@ -197,8 +197,10 @@ async def redis_gone(scene: Scene) -> None:
         for name in reversed(servers):
             await scene.do(redis.kill, name)
         await scene.all_write_again()
+        await scene.all_have_everything()
         await asyncio.sleep(30 if scene.everything else 6)
         await scene.all_write_again()
+        await scene.all_have_everything()
         for name in servers:
             await scene.do(redis.restart, name)
     await scene.all_write_again()

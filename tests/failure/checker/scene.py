@@ -7,7 +7,7 @@ from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from tests.failure.checker.client import Client
 from tests.failure.checker.judge import Verdict, judge
@@ -30,8 +30,10 @@ class Scene:
 
     client_class: type[Client] = Client
 
-    def __init__(self, place: Place, seed: int) -> None:
+    def __init__(self, place: Place, seed: int, patience: float) -> None:
         self.place = place
+        self.patience = patience
+        """Seconds to wait for what must come."""
         self.seed = seed
         self.random = Random(f"{seed}")
         self.clients: list[Client] = []
@@ -49,9 +51,11 @@ class Scene:
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, place: Place, seed: int, *, clients: int = CLIENTS) -> AsyncIterator["Scene"]:
+    async def on(
+        cls, place: Place, seed: int, *, clients: int = CLIENTS, patience: float = PATIENCE
+    ) -> AsyncIterator[Self]:
         """People in `ROOMS` public rooms, all of them in all, writing. `finish` before the end."""
-        scene = cls(place, seed)
+        scene = cls(place, seed, patience)
         people = await asyncio.to_thread(place.bring_people, clients)
         rooms = [scene.new_room() for _ in range(ROOMS)]
         await scene.open_rooms(rooms)
@@ -113,14 +117,14 @@ class Scene:
         """What blocks, on a thread."""
         return await asyncio.to_thread(work, *arguments)
 
-    async def until(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    async def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for `condition`; say what did not happen."""
-        deadline = self.clock() + seconds
+        deadline = self.clock() + self.patience
         while not condition():
             for client in self.clients:
                 if client.trouble is not None:
                     raise client.trouble
-            assert self.clock() < deadline, f"not within {seconds:g} s: {what} (seed {self.seed})"
+            assert self.clock() < deadline, f"not within {self.patience:g} s: {what} (seed {self.seed})"
             await asyncio.sleep(0.02)
 
     def all_are_in(self) -> bool:
@@ -143,6 +147,13 @@ class Scene:
     def acknowledged(self) -> int:
         """How many commands were answered with a place so far."""
         return sum(one.acknowledged is not None for client in self.clients for one in client.account.asked)
+
+    async def all_have_everything(self) -> None:
+        """Nobody writes, and everything that is stored comes to everybody; then they go on."""
+        await self.pause_writing()
+        last = await self.do(self.last_sequences)
+        await self.until(lambda: all(client.is_at(last) for client in self.clients), "all have everything")
+        self.quiet = False
 
     async def some_writes(self, count: int = 50) -> None:
         """Until that many more were acknowledged."""
@@ -188,15 +199,8 @@ class Scene:
 
     # --- The end -----------------------------------------------------------------------------------------
 
-    async def finish(self) -> Verdict:
-        """Stop writing, wait until everybody should have everything, judge. Fails with the story."""
-        verdict, run = await self.judged()
-        assert not verdict.problems, "\n" + report(run, verdict)
-        assert verdict.acknowledged and verdict.deliveries, "nothing happened: this checked nothing"
-        return verdict
-
-    async def judged(self) -> tuple[Verdict, Run]:
-        """The verdict, whatever it is."""
+    async def verdict(self) -> tuple[Verdict, str]:
+        """Stop writing, wait until everybody should have everything, judge. The text tells the story."""
         for task in self._writers:
             task.cancel()
         await asyncio.gather(*self._writers, return_exceptions=True)
@@ -216,12 +220,13 @@ class Scene:
             self.faults,
             frozenset(self.forgiven),
         )
-        return judge(run), run
+        verdict = judge(run)
+        return verdict, f"\n{report(run, verdict)}"
 
     async def _settle(self, condition: Callable[[], bool]) -> None:
         """Wait for it, but not for ever: what is missing then, the judge says."""
         with suppress(AssertionError):
-            await self.until(condition, "all is told", PATIENCE / 2)
+            await self.until(condition, "all is told")
 
     # --- Who writes what ---------------------------------------------------------------------------------
 

@@ -206,6 +206,15 @@ def store_what_was_refused(run: Run) -> None:
     run.accounts[0].asked[0].answers[:] = [Answer(1.1, "node-1", error="not_allowed")]
 
 
+def never_answer(run: Run) -> None:
+    run.accounts[0].asked[0].answers[:] = [Answer(1.1, "node-1", error="unknown")]
+
+
+def refuse_a_good_post(run: Run) -> None:
+    lose_a_row(run)
+    run.accounts[0].asked[-1].answers[:] = [Answer(5.1, "node-1", error="invalid_data")]
+
+
 def store_elsewhere_than_answered(run: Run) -> None:
     run.accounts[0].asked[0].answers[:] = [Answer(1.1, "node-1", EPOCH, 4)]
 
@@ -259,6 +268,8 @@ def stay_in_another_life(run: Run) -> None:
         (go_on_showing_after_a_ban, SHOWN),
         (write_after_removal, WRONG),
         (store_what_was_refused, WRONG),
+        (never_answer, WRONG),
+        (refuse_a_good_post, WRONG),
         (store_elsewhere_than_answered, WRONG),
         (show_what_is_not_stored, WRONG),
         (show_another_message_in_its_place, WRONG),

@@ -21,11 +21,19 @@ class Unanswered(Exception):
 class Backend(Protocol):
     """One connection of the journal's own. Takes one batch at a time."""
 
-    async def store(self, batch: Sequence[Entry]) -> list[Stored | Refused]:
+    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
         """All of `batch` in one transaction; the answers in its order.
 
-        No key may be in it twice. Raises `RolledBack`, `BadData` or `Unanswered`, and is usable after each.
+        `outbox` are rows whose entries are in the batch: what is stored leaves the outbox with it.
+        No key may be in the batch twice. Raises `RolledBack`, `BadData` or `Unanswered`, and is usable
+        after each.
         """
+
+    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
+        """The oldest rows of the outbox that were not given up. Raises `RolledBack` or `Unanswered`."""
+
+    async def give_up(self, row: int, failure: str) -> None:
+        """Leave this row of the outbox where it is, for people to see. Raises like `outbox`."""
 
     async def close(self) -> None:
         """End the connection; the next batch opens another."""

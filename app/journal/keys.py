@@ -5,7 +5,14 @@
 
 import secrets
 import time
+from typing import Final
 from uuid import UUID
+
+KEY_HOURS: Final = 24
+"""How long a command may be sent again: its key is refused when it is older."""
+
+KEY_AHEAD_SECONDS: Final = 300
+"""How far a client's clock may be ahead."""
 
 
 def new_key(milliseconds: int | None = None) -> UUID:

@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGresult
 from app.journal.backend import BadData, RolledBack, Unanswered
 from app.journal.entry import Entry, Refused, Stored
 from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
-from app.journal.statements import LOCK, postgres_store
+from app.journal.statements import LOCK, POSTGRES_FAILED, POSTGRES_MOVED, POSTGRES_OUTBOX, postgres_store
 from app.realtime.stream import Position
 
 LOCK_SECONDS: Final = 2
@@ -59,17 +59,26 @@ class PostgresBackend:
         self._prepare = prepare
         self._connection: PostgresConnection | None = None
 
-    async def store(self, batch: Sequence[Entry]) -> list[Stored | Refused]:
+    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
         used = tuple(sorted({entry.kind for entry in batch}))
         rows = [
             _Row(n, e.stream, e.kind, e.key, e.sender, e.subject, e.removes, e.at, msgspec.Raw(e.payload))
             for n, e in enumerate(batch)
         ]
-        _, stored = await self._transaction(
+        moved = [Statement(POSTGRES_MOVED, [b"{%b}" % _encode(outbox)[1:-1]])] if outbox else []
+        _, stored, *_ = await self._transaction(
             Statement(LOCK, [_array({entry.stream for entry in batch})]),
             Statement(postgres_store(used), [_encode(rows)]),
+            *moved,
         )
         return _answers(batch, stored)
+
+    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
+        [found] = await self._transaction(Statement(POSTGRES_OUTBOX, [b"%d" % limit]))
+        return [_outbox_row(found, row) for row in range(found.ntuples)]
+
+    async def give_up(self, row: int, failure: str) -> None:
+        await self._transaction(Statement(POSTGRES_FAILED, [failure.encode(), b"%d" % row]))
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -132,6 +141,22 @@ def _raise(failed: PGresult) -> NoReturn:
     text = (failed.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
     message = f"{text} (SQLSTATE {state})"
     raise (BadData if state.startswith(_DATA) else RolledBack)(message)
+
+
+def _outbox_row(found: PGresult, row: int) -> tuple[int, Entry]:
+    number, stream, kind, key, sender, subject, removes, payload, at = (
+        (found.get_value(row, column) or b"").decode() for column in range(9)
+    )
+    return int(number), Entry(
+        stream,
+        kind,
+        UUID(key),
+        sender,
+        payload.encode(),
+        UUID(subject) if subject else None,
+        removes,
+        _START + timedelta(microseconds=int(at)),
+    )
 
 
 def _answers(batch: Sequence[Entry], stored: PGresult) -> list[Stored | Refused]:

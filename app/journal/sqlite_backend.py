@@ -1,6 +1,7 @@
 """The writer's batches on SQLite: one thread, one connection, one transaction for each batch."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +9,25 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from app.journal.backend import BadData, RolledBack, Unanswered
 from app.journal.entry import Entry, Refused, Stored
-from app.journal.statements import SQLITE_ANSWER, SQLITE_CLEAR, SQLITE_ROW, SQLITE_TABLES, sqlite_store
+from app.journal.statements import (
+    SQLITE_ANSWER,
+    SQLITE_CLEAR,
+    SQLITE_FAILED,
+    SQLITE_MOVED,
+    SQLITE_OUTBOX,
+    SQLITE_ROW,
+    SQLITE_TABLES,
+    sqlite_store,
+)
 from app.realtime.stream import Position
 
 Answer = TypeVar("Answer")
+Rows = list[tuple[Any, ...]]
+Work = Callable[[sqlite3.Connection], Rows]
 
 LOCK_SECONDS: Final = 2.0
 """How long a batch waits for whoever else writes."""
@@ -33,8 +46,16 @@ class SqliteBackend:
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
-    async def store(self, batch: Sequence[Entry]) -> list[Stored | Refused]:
-        return await self._in_thread(partial(self._store, batch))
+    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
+        rows = await self._in_thread(partial(self._transaction, partial(_store, batch, outbox)))
+        return _answers(batch, rows)
+
+    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
+        rows = await self._in_thread(partial(self._transaction, partial(_outbox, limit), "BEGIN"))
+        return [_outbox_row(row) for row in rows]
+
+    async def give_up(self, row: int, failure: str) -> None:
+        await self._in_thread(partial(self._transaction, partial(_give_up, row, failure)))
 
     async def close(self) -> None:
         with suppress(Unanswered):
@@ -52,25 +73,24 @@ class SqliteBackend:
 
     # --- In the thread -----------------------------------------------------------------------------------
 
-    def _store(self, batch: Sequence[Entry]) -> list[Stored | Refused]:
+    def _transaction(
+        self, work: Callable[[sqlite3.Connection], Rows], begin: str = "BEGIN IMMEDIATE"
+    ) -> Rows:
         try:
             connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(begin)
         except sqlite3.Error as error:
             raise RolledBack(str(error)) from None
         try:
-            rows = _store(connection, batch)
+            rows = work(connection)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back(connection)
-            bad = isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError)) or _is_of_the_statement(
-                error
-            )
-            raise (BadData if bad else RolledBack)(str(error)) from None
+            raise (BadData if _is_of_the_rows(error) else RolledBack)(str(error)) from None
         except BaseException:
             self._roll_back(connection)
             raise
-        return _answers(batch, rows)
+        return rows
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -93,19 +113,31 @@ class SqliteBackend:
             connection.close()
 
 
-def _is_of_the_statement(error: sqlite3.Error) -> bool:
-    """Whether the SQL itself is wrong for these rows: SQLite says so with its most general code."""
+def _is_of_the_rows(error: sqlite3.Error) -> bool:
+    """Whether the same rows meet it again. SQLite's most general code is for SQL that is wrong for them."""
+    if isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError)):
+        return True
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR
 
 
-def _store(connection: sqlite3.Connection, batch: Sequence[Entry]) -> list[tuple[Any, ...]]:
+def _store(batch: Sequence[Entry], outbox: Sequence[int], connection: sqlite3.Connection) -> Rows:
     used = tuple(sorted({entry.kind for entry in batch}))
     for statement in SQLITE_CLEAR:
         connection.execute(statement)
     connection.executemany(SQLITE_ROW, (_row(n, entry) for n, entry in enumerate(batch)))
     for statement in sqlite_store(used):
         connection.execute(statement)
+    if outbox:
+        connection.execute(SQLITE_MOVED, [json.dumps(outbox)])
     return connection.execute(SQLITE_ANSWER).fetchall()
+
+
+def _outbox(limit: int, connection: sqlite3.Connection) -> Rows:
+    return connection.execute(SQLITE_OUTBOX, [limit]).fetchall()
+
+
+def _give_up(row: int, failure: str, connection: sqlite3.Connection) -> Rows:
+    return connection.execute(SQLITE_FAILED, [failure, row]).fetchall()
 
 
 def _row(n: int, entry: Entry) -> tuple[object, ...]:
@@ -116,7 +148,17 @@ def _row(n: int, entry: Entry) -> tuple[object, ...]:
     return n, entry.stream, entry.kind, key, entry.sender, subject, entry.removes, at, payload
 
 
-def _answers(batch: Sequence[Entry], rows: list[tuple[Any, ...]]) -> list[Stored | Refused]:
+def _outbox_row(row: tuple[Any, ...]) -> tuple[int, Entry]:
+    number, stream, kind, key, sender, subject, removes, payload, at = row
+    about = None if subject is None else UUID(subject)
+    return number, Entry(stream, kind, UUID(key), sender, payload.encode(), about, removes, _moment(at))
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _answers(batch: Sequence[Entry], rows: Rows) -> list[Stored | Refused]:
     answers: list[Stored | Refused] = [Refused("not_found", "there is no such stream")] * len(batch)
     for n, epoch, sequence, at, code, message in rows:
         if code is not None:
@@ -124,6 +166,6 @@ def _answers(batch: Sequence[Entry], rows: list[tuple[Any, ...]]) -> list[Stored
         elif sequence is None:
             answers[n] = Refused("invalid_data", "this key belongs to another entry")
         else:
-            when = batch[n].at if at is None else datetime.fromisoformat(at).replace(tzinfo=UTC)
+            when = batch[n].at if at is None else _moment(at)
             answers[n] = Stored(Position(epoch, sequence), when, repeated=at is not None)
     return answers

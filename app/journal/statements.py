@@ -41,7 +41,8 @@ WITH batch_incoming AS MATERIALIZED (
     JOIN journal_position p ON p.stream = e.stream
 ),
 batch_known AS MATERIALIZED (
-    SELECT i.n, i.epoch, e.sequence, e.at, e.position_id = i.position_id AND e.sender = i.sender AS same
+    SELECT i.n, i.epoch, e.sequence, e.at, e.position_id = i.position_id AND e.sender = i.sender
+        AND e.kind = i.kind AND e.subject IS NOT DISTINCT FROM i.subject AS same
     FROM batch_incoming i JOIN journal_event e ON e.key = i.key
 ),
 batch_fresh AS MATERIALIZED (SELECT * FROM batch_incoming WHERE n NOT IN (SELECT n FROM batch_known)),
@@ -97,6 +98,7 @@ SQLITE_ROW: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _KNOWN: Final = """
     INSERT INTO batch_known
     SELECT i.n, i.epoch, e.sequence, e.at, e.position_id = i.position_id AND e.sender = i.sender
+        AND e.kind = i.kind AND e.subject IS i.subject
     FROM batch_incoming i JOIN journal_event e ON e.key = i.key"""
 
 _KEEP: Final = f"""
@@ -125,6 +127,31 @@ def sqlite_store(names: tuple[str, ...]) -> tuple[str, ...]:
     used = [kind(name) for name in names]
     refusals = (f"INSERT INTO batch_refused {refusal}" for refusal in _refusals(used))
     return (_KNOWN, *refusals, _KEEP, *_effects(used), _STORE, _MOVE)
+
+
+_OUTBOX: Final = """
+    SELECT id, stream, kind, key, sender, subject, removes, payload, {at}
+    FROM journal_outbox WHERE failure = '' ORDER BY id LIMIT {limit}"""
+
+_MOVED: Final = """
+    DELETE FROM journal_outbox WHERE id IN (
+        SELECT o.id FROM journal_outbox o
+        JOIN journal_event e ON e.key = o.key AND e.sender = o.sender AND e.kind = o.kind
+        WHERE o.id IN ({ids}))"""
+
+POSTGRES_OUTBOX: Final = _OUTBOX.format(
+    at="(extract(epoch FROM created_at) * 1000000)::bigint", limit="$1"
+).encode()
+"""The oldest rows of the outbox, the time in microseconds."""
+
+POSTGRES_MOVED: Final = _MOVED.format(ids="SELECT unnest($1::bigint[])").encode()
+"""Takes from those rows what is in the journal, in the transaction that put it there."""
+
+POSTGRES_FAILED: Final = b"UPDATE journal_outbox SET failure = $1 WHERE id = $2"
+
+SQLITE_OUTBOX: Final = _OUTBOX.format(at="created_at", limit="?")
+SQLITE_MOVED: Final = _MOVED.format(ids="SELECT value FROM json_each(?)")
+SQLITE_FAILED: Final = "UPDATE journal_outbox SET failure = ? WHERE id = ?"
 
 
 def _refusals(kinds: Sequence[EventKind]) -> list[str]:

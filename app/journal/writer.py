@@ -18,18 +18,13 @@ from app.database.thread import OutageLog
 from app.journal import kinds
 from app.journal.backend import Backend, BadData, RolledBack, Unanswered
 from app.journal.databases import own_backend
-from app.journal.entry import Busy, Entry, OutcomeUnknown, Refused, Stored
-from app.journal.keys import drawn_at
+from app.journal.entry import Busy, Entry, EventKind, OutcomeUnknown, Refused, Stored
+from app.journal.keys import KEY_AHEAD_SECONDS, KEY_HOURS, drawn_at
+from app.journal.outbox import OutboxMover
 from app.observability import metrics
 from app.realtime.stream import StreamEvent
 
 logger = logging.getLogger(__name__)
-
-KEY_HOURS: Final = 24
-"""How long a command may be sent again: its key is refused when it is older."""
-
-KEY_AHEAD_SECONDS: Final = 300
-"""How far a client's clock may be ahead."""
 
 BATCH_BYTES: Final = 2**20
 """Payloads of one batch, about."""
@@ -55,6 +50,8 @@ class _Waiting(NamedTuple):
     future: "Future[Stored]"
     since: float
     alone: bool
+    row: int = 0
+    """Where it is in the outbox, if it came from there."""
 
 
 Commit = Callable[[list[tuple[str, StreamEvent]]], None]
@@ -90,6 +87,8 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._outbox = OutboxMover(self._backend, self._turn, self._append_row)
         self._expiry: TimerHandle | None = None
         self._stopped = False
         self._outage = OutageLog(logger, "the journal's database")
@@ -98,6 +97,7 @@ class Writer:
     def start(self) -> None:
         """Begin to store; until then entries wait."""
         self._task = self._loop.create_task(self._run(), name="journal writer")
+        self._outbox.start()
 
     def append(self, entry: Entry) -> "Future[Stored]":
         """Store `entry`. The future has `Stored`, or raises `Refused`, `Busy` or `OutcomeUnknown`.
@@ -112,9 +112,16 @@ class Writer:
         if self._stopped or (full and self._queue):
             metrics.journal_entries.labels("busy").inc()
             raise Busy(self._retry_after())
+        return self._enqueue(entry, kind)
+
+    def _append_row(self, row: int, entry: Entry) -> "Future[Stored]":
+        # However old its key is: nobody sends it again.
+        return self._enqueue(entry, kinds.kind(entry.kind), row)
+
+    def _enqueue(self, entry: Entry, kind: EventKind, row: int = 0) -> "Future[Stored]":
         future: Future[Stored] = self._loop.create_future()
-        self._queue.append(_Waiting(entry, future, self._loop.time(), kind.alone))
-        self._size = size
+        self._queue.append(_Waiting(entry, future, self._loop.time(), kind.alone, row))
+        self._size += len(entry.payload)
         if self._expiry is None:
             self._expiry = self._loop.call_later(self._bounds.seconds, self._expire)
         self._idle.clear()
@@ -128,6 +135,7 @@ class Writer:
     async def stop(self) -> None:
         """Store what waits, for a few seconds at most; what is left was never sent (`Busy`)."""
         self._stopped = True
+        await self._outbox.stop()
         if self._task is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
@@ -233,7 +241,9 @@ class Writer:
         """Answer all of `batch`; halve it when the database does not take it. Raises `RolledBack`."""
         began = self._loop.time()
         try:
-            answers = await self._backend.store([waiting.entry for waiting in batch])
+            async with self._turn:
+                entries = [waiting.entry for waiting in batch]
+                answers = await self._backend.store(entries, [each.row for each in batch if each.row])
         except BadData as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -294,6 +304,12 @@ class Writer:
             if not waiting.future.done():
                 _refuse(waiting.future, error())
         metrics.journal_entries.labels(outcome).inc(len(batch))
+        if outcome != "refused" and any(waiting.row for waiting in batch):
+            # Later rows of the outbox must not overtake these: all of them are read again.
+            later = [waiting for waiting in self._queue if waiting.row]
+            self._queue = deque(waiting for waiting in self._queue if not waiting.row)
+            self._size -= sum(len(waiting.entry.payload) for waiting in later)
+            self._give_up(later)
 
     def _retry_after(self) -> float:
         """When what waits now should be stored."""

@@ -28,7 +28,14 @@ class Played:
         self._waiting: Future[None] | None = None
         self._sequence = 0
 
-    async def store(self, batch: Sequence[Entry]) -> list[Stored | Refused]:
+    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
+        return []
+
+    async def give_up(self, row: int, failure: str) -> None:
+        raise AssertionError("nothing was in the outbox")
+
+    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
+        assert not outbox
         self.batches.append(list(batch))
         if self.hold:
             self._waiting = asyncio.get_running_loop().create_future()

@@ -1,0 +1,198 @@
+"""Events of foreign code: in the journal when its transaction has committed, and then once and in order."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+from django.db import connection, transaction
+
+from app.journal.entry import EventKind
+from app.journal.keys import new_key
+from app.journal.kinds import register
+from app.journal.services import publish_on_commit
+from app.journal.writer import Writer
+from app.realtime.event import Delivery, Event
+from tests.unit.journal.conftest import BOUNDS, Ask, Committed
+from tests.unit.journal.notes import PLAIN, WRITTEN, banned
+
+PATIENCE = 20
+
+
+class Noticed(Event):
+    name: ClassVar[str] = PLAIN.name
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+    text: str
+
+
+class Written(Event):
+    name: ClassVar[str] = WRITTEN.name
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+    text: str
+
+
+class Sealed(Event):
+    name: ClassVar[str] = register(EventKind("notes.sealed", alone=True)).name
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+
+class UnheardOf(Event):
+    name: ClassVar[str] = "notes.unheard_of"
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+
+async def in_thread(work: Callable[[], Any]) -> Any:
+    """As a request of Django's does it, in a thread with a connection of its own."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(run)
+
+
+async def until_committed(committed: Committed, count: int) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if len(committed) >= count:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def until_empty(ask: Ask) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if not await asyncio.to_thread(ask, "SELECT 1 FROM journal_outbox WHERE failure = ''"):
+                return
+            await asyncio.sleep(0.01)
+
+
+def texts(committed: Committed, stream: str = "notes.a") -> list[str]:
+    payloads = [event.payload.decode() for name, event in committed if name == stream]
+    return [payload.partition('"text":"')[2].rstrip('"}') for payload in payloads]
+
+
+async def test_what_a_transaction_publishes_is_in_its_streams_after_the_commit_in_its_order(
+    writer: Writer, committed: Committed, ask: Ask
+) -> None:
+    @transaction.atomic
+    def work() -> None:
+        for number in range(5):
+            publish_on_commit("notes.a", Noticed(str(number)))
+        publish_on_commit("notes.b", Written("ding"), sender="u9")
+
+    await in_thread(work)
+    await until_committed(committed, 6)
+    assert texts(committed) == ["0", "1", "2", "3", "4"]
+    assert committed.sequences("notes.a") == [1, 2, 3, 4, 5]
+    await until_empty(ask)
+    rows = await asyncio.to_thread(ask, "SELECT stream, sequence, sender, text FROM notes_note")
+    assert rows == [("notes.b", 1, "u9", "ding")]
+    times = "SELECT count(*) FROM journal_event WHERE at IS NOT NULL AND sender <> ''"
+    assert await asyncio.to_thread(ask, times) == [(6,)]
+
+
+async def test_a_transaction_that_is_rolled_back_publishes_nothing(
+    writer: Writer, committed: Committed, ask: Ask
+) -> None:
+    def work() -> None:
+        with transaction.atomic():
+            publish_on_commit("notes.a", Noticed("never"))
+            transaction.set_rollback(True)
+        with transaction.atomic():
+            publish_on_commit("notes.a", Noticed("after all"))
+
+    await in_thread(work)
+    await until_committed(committed, 1)
+    assert texts(committed) == ["after all"]
+    assert await asyncio.to_thread(ask, "SELECT count(*) FROM journal_event") == [(1,)]
+
+
+async def test_a_kind_that_no_feature_registered_fails_in_the_transaction(streams: None) -> None:
+    def work() -> None:
+        with pytest.raises(TypeError), transaction.atomic():
+            publish_on_commit("notes.a", UnheardOf())
+
+    await in_thread(work)
+
+
+async def test_nobody_has_to_be_nudged(
+    writer: Writer, committed: Committed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.journal.nudges.nudge", lambda: None)  # it was another process' transaction
+    await in_thread(lambda: publish_on_commit("notes.a", Noticed("ding")))
+    await until_committed(committed, 1)
+
+
+async def test_what_was_there_before_the_writer_is_moved_when_it_starts(
+    streams: None, committed: Committed
+) -> None:
+    await in_thread(lambda: publish_on_commit("notes.a", Noticed("ding")))
+    writer = Writer(committed.extend, bounds=BOUNDS)
+    writer.start()
+    await until_committed(committed, 1)
+    await writer.stop()
+
+
+async def test_two_writers_move_each_event_once_and_in_order(streams: None, ask: Ask) -> None:
+    def work() -> None:
+        with transaction.atomic():
+            for number in range(450):
+                publish_on_commit("notes.a", Noticed(str(number)))
+                if number % 150 == 75:
+                    publish_on_commit("notes.a", Sealed())
+
+    await in_thread(work)
+    committed = [Committed(), Committed()]
+    writers = [Writer(handed_on.extend, bounds=BOUNDS) for handed_on in committed]
+    for writer in writers:
+        writer.start()
+    await until_empty(ask)
+    for writer in writers:
+        await writer.stop()
+    events = sorted((event.sequence, event.payload) for both in committed for _, event in both)
+    assert [sequence for sequence, _ in events] == list(range(1, 454))
+    plain = Committed(("notes.a", event) for both in committed for _, event in both)
+    plain.sort(key=lambda pair: pair[1].sequence)
+    assert [text for text in texts(plain) if text.isdecimal()] == [str(number) for number in range(450)]
+
+
+async def test_a_row_whose_event_is_stored_already_only_goes(
+    writer: Writer, committed: Committed, ask: Ask
+) -> None:
+    """As when a node was killed, or two nodes read the same rows."""
+    key = new_key()
+    await in_thread(lambda: publish_on_commit("notes.a", Noticed("ding"), key=key))
+    await until_committed(committed, 1)
+    await in_thread(lambda: publish_on_commit("notes.a", Noticed("ding"), key=key))
+    await until_empty(ask)
+    assert len(committed) == 1
+
+
+async def test_what_gets_into_no_stream_is_kept_with_its_reason_and_holds_nothing_up(
+    writer: Writer, committed: Committed, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    await writer.append(banned("u2"))
+
+    @transaction.atomic
+    def work() -> None:
+        publish_on_commit("notes.nowhere", Noticed("a"))
+        publish_on_commit("notes.a", Written("b"), sender="u2")
+        publish_on_commit("notes.a", Written("too long for the column" * 3))
+        publish_on_commit("notes.a", Written("fine"))
+
+    await in_thread(work)
+    await until_committed(committed, 2)
+    await until_empty(ask)
+    failures = await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox ORDER BY id")
+    assert failures == [
+        ("there is no such stream",),
+        ("you may not write here",),
+        ("this cannot be stored",),
+    ]
+    assert caplog.text.count("gets into no stream") == 3
+    assert texts(committed)[1:] == ["fine"]

@@ -193,10 +193,9 @@ class Node:
 
     def _bus_changed(self, connected: bool) -> None:
         metrics.bus_connected.set(connected)
-        if connected:
-            self.streams.bus_is_back()
-            if self.beacons is not None:
-                self.beacons.speak()
+        self.streams.bus_changed(connected)
+        if connected and self.beacons is not None:
+            self.beacons.speak()
         self.hub.publish(EVERYONE, encode_event(BusChanged(connected=connected)))
 
 

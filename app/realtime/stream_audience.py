@@ -168,6 +168,7 @@ class StreamAudience:
         self._ahead.pop(following, None)
         if following in self._attached:
             del self._attached[following]
+            metrics.subscriptions.dec()
             self._hub.unsubscribe(self._stream, following.subscriber)
 
     def ask(self, sequence: int) -> int:
@@ -231,6 +232,7 @@ class StreamAudience:
             self._write(following, [self._encode_once(event) for event in between[:removed]])
         if removed is None:
             self._attached[following] = None
+            metrics.subscriptions.inc()
             self._hub.subscribe(self._stream, following.subscriber)
         else:
             following.has_ended(Ended(None), self._schedule)
@@ -261,6 +263,7 @@ class StreamAudience:
     def _finish(self, followings: list[Following], ended: Ended) -> None:
         """What was published so far still goes to them, and nothing after it."""
         self._hub.finish(self._stream, [following.subscriber for following in followings])
+        metrics.subscriptions.dec(len(followings))
         for following in followings:
             del self._attached[following]
             following.has_ended(ended, self._schedule)

@@ -27,6 +27,7 @@ SWEEP_SECONDS: Final = 5.0
 no hole when it is lost."""
 SWEEP_SECONDS_UNHEALTHY: Final = 1.0
 """The same, when the bus is known not to bring everything."""
+_EARLIER: Final = SWEEP_SECONDS - SWEEP_SECONDS_UNHEALTHY
 RETRY_SECONDS: Final = 1.0
 """After a read that failed."""
 READ_EVENTS: Final = 20_000
@@ -205,9 +206,10 @@ class Streams:
         elif self._due and not active.audience.short:
             self._due.pop(active, None)
 
-    def bus_is_back(self) -> None:
-        """The bus was away: whatever it lost is read from the database at once."""
-        self._next_sweep = 0.0
+    def bus_changed(self, connected: bool) -> None:
+        """The bus is away, or was: whatever it lost is read from the database at once when it is back."""
+        if connected:
+            self._next_sweep = 0.0
         self._woken.set()
 
     # --- Reading -----------------------------------------------------------------------------------------
@@ -250,13 +252,16 @@ class Streams:
 
     def _is_sweep_due(self, now: float) -> bool:
         """At the time that was set; much earlier as soon as the bus is not to be trusted."""
-        early = 0.0 if self.healthy() else SWEEP_SECONDS - SWEEP_SECONDS_UNHEALTHY
+        early = 0.0 if self.healthy() else _EARLIER
         return bool(self._streams) and now >= self._next_sweep - early
 
     async def _sleep(self, now: float) -> None:
         """Until the next read is due, or may be."""
-        looks = [now + SWEEP_SECONDS_UNHEALTHY] if self._streams else []
-        until = min([*self._due.values(), *looks], default=None)
+        times = list(self._due.values())
+        if self._streams:
+            early = self._next_sweep - _EARLIER
+            times.append(early if early > now else now + SWEEP_SECONDS_UNHEALTHY)
+        until = min(times, default=None)
         self._sleeps_until = until if until is not None else now + 1e9
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):

@@ -126,6 +126,24 @@ def test_who_leaves_before_the_end_of_the_tick_gets_nothing_more(hub: Hub, turns
     assert bob.texts == []
 
 
+def test_who_is_finished_gets_what_was_published_at_once_and_nothing_more(hub: Hub, turns: Turns) -> None:
+    ada, bob, carol = Member(), Member(), Member()
+    hub.subscribe("room", ada)
+    hub.subscribe("room", bob)
+    hub.publish("room", event("one"))
+    hub.subscribe("room", carol)
+    hub.publish("room", event("two"))
+    assert not hub.finish("room", [ada, carol])
+    assert (ada.batches, bob.batches, carol.batches) == ([["one", "two"]], [], [["two"]])
+    hub.publish("room", event("three"))
+    turns.run_all()
+    assert ada.texts == ["one", "two"]
+    assert bob.texts == ["one", "two", "three"]
+    assert hub.finish("room", [bob])
+    assert not hub.finish("room", [bob])
+    assert not hub.is_member("room", bob)
+
+
 def test_who_leaves_and_comes_back_misses_what_was_published_before(hub: Hub, turns: Turns) -> None:
     ada, bob = Member(), Member()
     hub.subscribe("room", ada)
@@ -272,7 +290,9 @@ def test_what_a_member_publishes_while_it_is_written_to_arrives_too(hub: Hub, tu
 MEMBERS, GROUPS = range(4), ("red", "blue")
 STEPS = st.one_of(
     st.tuples(
-        st.sampled_from(["subscribe", "unsubscribe"]), st.sampled_from(GROUPS), st.sampled_from(MEMBERS)
+        st.sampled_from(["subscribe", "unsubscribe", "finish"]),
+        st.sampled_from(GROUPS),
+        st.sampled_from(MEMBERS),
     ),
     st.tuples(st.just("publish"), st.sampled_from(GROUPS), st.none()),
     st.tuples(st.just("turn"), st.none(), st.none()),
@@ -326,6 +346,9 @@ def test_every_member_gets_exactly_what_was_published_while_it_was_one(
                 case "unsubscribe":
                     hub.unsubscribe(group, members[number])
                     model.owed.pop((group, number), None)
+                case "finish":
+                    hub.finish(group, [members[number]])
+                    assert not model.owed.pop((group, number), None), "it left without what was published"
                 case "publish":
                     published[group] += 1
                     text = f"{group} {published[group]}"

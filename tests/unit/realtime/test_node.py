@@ -4,6 +4,8 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import AsyncIterator
+from functools import partial
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -11,9 +13,10 @@ import pytest
 from app.realtime import envelope
 from app.realtime.broker import Broker, Deliver, StateChanged
 from app.realtime.connection import Batch
-from app.realtime.envelope import Envelope
+from app.realtime.envelope import Envelope, StreamEnvelope
 from app.realtime.event import Delivery, EncodedEvent
 from app.realtime.node import EVERYONE, Node, current_node, passing_node, running_node, stop_node
+from app.realtime.stream import StreamEvent
 
 
 class PlayedBroker(Broker):
@@ -164,6 +167,38 @@ async def test_everyone_is_told_when_the_bus_changes_and_nobody_elsewhere(
     assert msgspec.json.decode(ada.texts[0]) == {"event": "node.bus_changed", "data": {"connected": False}}
     assert bus.published == []
     assert bus.subscriptions == []
+
+
+async def test_an_event_of_a_stream_travels_with_its_place_and_its_echo_is_dropped(
+    node: Node, bus: PlayedBroker
+) -> None:
+    stored = StreamEvent(81, 7, b'{"event":"test.said","data":{}}', "u12")
+    node.streams.committed([("room", stored)])
+    ((group, data),) = bus.published
+    assert group == "room"
+    assert envelope.unpack(data) == StreamEnvelope(node.incarnation, 1, stored)
+    with patch.object(node.streams, "arrived") as arrived:
+        bus.deliver([*bus.published, ("room", envelope.pack(StreamEnvelope(b"anothers", 1, stored)))])
+    arrived.assert_called_once_with("room", stored)
+
+
+async def test_parts_of_a_node_end_before_it_leaves_the_bus_the_last_one_first(
+    node: Node, bus: PlayedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[str] = []
+
+    async def end(name: str) -> None:
+        assert not bus.stopped
+        ended.append(name)
+        if name == "second":
+            raise RuntimeError("a bug at the end")
+
+    for name in ("first", "second"):
+        node.before_stop(partial(end, name))
+    await node.stop()
+    assert ended == ["second", "first"]
+    assert bus.stopped
+    assert "a bug at the end" in caplog.text
 
 
 async def test_a_listener_hears_every_payload_at_once_and_in_order(node: Node, bus: PlayedBroker) -> None:

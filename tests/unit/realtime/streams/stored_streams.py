@@ -12,6 +12,7 @@ from app.realtime import envelope
 from app.realtime.broker import Broker, Deliver, StateChanged
 from app.realtime.connection import Batch
 from app.realtime.envelope import StreamEnvelope
+from app.realtime.event import EncodedEvent
 from app.realtime.stream import StreamEvent, StreamRead
 
 
@@ -129,8 +130,10 @@ class Client:
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
+        self.encoded: list[EncodedEvent] = []
 
     def deliver(self, batch: Batch) -> None:
+        self.encoded += batch.events
         self.frames += [msgspec.json.decode(event.payload) for event in batch.events]
 
     @property

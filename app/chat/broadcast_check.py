@@ -1,6 +1,7 @@
 """The proof that nodes hear each other: what is said on each must arrive on every other, once and in order.
 
-A stranger's view: it speaks the wire protocol only, and knows neither the database nor the bus.
+Messages cross without a bus, too, through the database and later; who is present does not. So both are asked
+for. A stranger's view: it speaks the wire protocol only, and knows neither the database nor the bus.
 """
 
 import asyncio
@@ -8,16 +9,17 @@ import json
 import socket
 import time
 from asyncio import Task
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from itertools import count
 from typing import Any, Final
-from uuid import uuid4
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
+
+from app.journal.keys import new_key
 
 NUMBERS: Final = range(1, 6)
 """Of the messages said on each node: enough to tell an order."""
@@ -41,16 +43,17 @@ class NodeLeft(CheckFailed):
 
 
 class Conversation:
-    """What was said, and where it has not arrived yet."""
+    """What was said and who is there, and where that has not arrived yet."""
 
     def __init__(self, nodes: Sequence[str]) -> None:
         self.complete = asyncio.Event()
         self._said: dict[str, tuple[str, int, float]] = {}
         self._missing = {(node, speaker, n) for node in nodes for speaker in nodes for n in NUMBERS}
+        self._unseen = {(node, other) for node in nodes for other in nodes}
 
     def say(self, node: str, number: int) -> str:
         """The key of the message that is said now."""
-        key = str(uuid4())
+        key = str(new_key())
         self._said[key] = node, number, time.monotonic()
         return key
 
@@ -60,9 +63,22 @@ class Conversation:
             return None
         speaker, number, said_at = self._said[key]
         self._missing.discard((node, speaker, number))
-        if not self._missing:
-            self.complete.set()
+        self._look()
         return speaker, number, time.monotonic() - said_at
+
+    def present(self, node: str, others: Iterable[str]) -> None:
+        """On `node` it is known that somebody is on these nodes."""
+        self._unseen -= {(node, other) for other in others}
+        self._look()
+
+    def stranger(self, node: str, other: str) -> str:
+        """What is wrong when `node` does not know of `other`'s people; empty: it does."""
+        unseen = (node, other) in self._unseen
+        return f"does not hear {other} (what is said there came out of the database)" if unseen else ""
+
+    def _look(self) -> None:
+        if not self._missing and not self._unseen:
+            self.complete.set()
 
 
 class Listener:
@@ -121,15 +137,22 @@ class Listener:
 
     def _take(self, message: dict[str, Any], conversation: Conversation) -> None:
         if message.get("id") is not None:
+            self._look_for_people(message.get("reply", {}), conversation)
             answer = self._answers.pop(message["id"])
             if not answer.done():
                 answer.set_result(message)
+        elif message["event"].startswith("presence."):
+            self._look_for_people(message["data"], conversation)
         elif message["event"] == "chat.message_posted":
             arrived = conversation.arrived(self.node, message["data"]["message_id"])
             if arrived is not None:
                 speaker, number, seconds = arrived
                 self.heard.setdefault(speaker, []).append(number)
                 self.slowest = max(self.slowest, seconds)
+
+    def _look_for_people(self, data: dict[str, Any], conversation: Conversation) -> None:
+        for member in [*data.get("members", ()), *([data["member"]] if "member" in data else ())]:
+            conversation.present(self.node, member["nodes"])
 
 
 async def find_nodes(
@@ -199,6 +222,7 @@ async def check_broadcast(listeners: Sequence[Listener], room: str, seconds: flo
         for listener in listeners
         for speaker in listeners
         if (problem := _problem(speaker.node, listener.heard.get(speaker.node, [])))
+        or (problem := conversation.stranger(listener.node, speaker.node))
     ]
     if problems:
         raise CheckFailed(f"within {seconds:g} s {'; '.join(problems)}")

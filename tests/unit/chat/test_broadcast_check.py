@@ -23,6 +23,7 @@ class Bus:
         self.rooms: dict[str, ServerConnection] = {}
         self.hosts: list[str | None] = []
         self.busy = 0
+        self.tells_who_is_there = True
         self.kept: list[str] = []
 
     async def publish(self, node: str, event: str) -> None:
@@ -48,7 +49,7 @@ class ConfusedBus(Bus):
     """Node 2 hears the first words of node 1 last."""
 
     def spoil(self, speaker: str, listener: str, event: str) -> list[str]:
-        if (speaker, listener) != ("node-1", "node-2"):
+        if (speaker, listener) != ("node-1", "node-2") or "presence" in event:
             return [event]
         self.kept.append(event)
         return self.kept[::-1] if len(self.kept) == len(broadcast_check.NUMBERS) else []
@@ -79,12 +80,18 @@ class StandIn:
             error = {"code": "rate_limited", "message": "too many", "retry_after": 0.01}
             await connection.send(json.dumps({"id": number, "error": error}))
             return
+        reply: dict[str, Any] = {}
         if name == "chat.join_room":
             self.bus.rooms[self.name] = connection
+            reply = {"members": [{"nodes": [self.name]}]}
+            if self.bus.tells_who_is_there:
+                for node in list(self.bus.rooms):
+                    moved = {"event": "presence.moved", "data": {"member": {"nodes": [node]}}}
+                    await self.bus.publish(node, json.dumps(moved))
         elif name == "chat.post_message":
             posted = {"message_id": data["key"], "room": data["room"]}
             await self.bus.publish(self.name, json.dumps({"event": "chat.message_posted", "data": posted}))
-        await connection.send(json.dumps({"id": number, "reply": {}}))
+        await connection.send(json.dumps({"id": number, "reply": reply}))
 
 
 @asynccontextmanager
@@ -133,6 +140,18 @@ async def test_who_did_not_hear_whom_is_said(bus: Bus, problems: str) -> None:
         with pytest.raises(CheckFailed) as failed:
             await check(addresses, seconds=0.5)
     assert str(failed.value) == f"within 0.5 s {problems}"
+
+
+async def test_messages_alone_do_not_prove_a_bus() -> None:
+    bus = Bus()
+    bus.tells_who_is_there = False
+    async with running(StandIn("node-1", bus), StandIn("node-2", bus)) as addresses:
+        with pytest.raises(CheckFailed) as failed:
+            await check(addresses, seconds=0.5)
+    assert str(failed.value) == (
+        "within 0.5 s node-1 does not hear node-2 (what is said there came out of the database); "
+        "node-2 does not hear node-1 (what is said there came out of the database)"
+    )
 
 
 async def test_a_name_stands_for_all_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

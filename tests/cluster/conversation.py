@@ -1,4 +1,4 @@
-"""Several talkers, and the account of who heard whom: at most once, in order, and by all who were there."""
+"""Several talkers, and the account of who heard whom: once, in order, and by all who were there."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,10 +9,8 @@ from tests.cluster.cluster import eventually
 from tests.cluster.talker import Said, Stay, Talker
 from tests.visitor import Door
 
-HOP_SECONDS: Final = 2.0
-"""How long a message may be on its way; a listener who left before that has no claim to it."""
-IN_FLIGHT_SECONDS: Final = 1.0
-"""What a node had only just taken when it was killed may not have left it."""
+HOP_SECONDS: Final = 8.0
+"""How long a message may be on its way: what the bus loses, a node finds in the database within 5 s."""
 PATIENCE_SECONDS: Final = 90.0
 
 
@@ -79,18 +77,12 @@ class Conversation:
             assert not disorder, f"{listener.name} heard {speaker.name} twice or out of order: {disorder}"
 
     def _check_claims(self, listener: Talker, stay: Stay, speaker: Talker, part: Stay) -> int:
-        """Whoever was there from before it was said until well after, on a node with a bus, heard it."""
+        """Whoever was there from before it was said until well after heard what was answered."""
         until = (stay.left or float("inf")) - HOP_SECONDS
-        if part.code is None and part.left is not None:
-            until = min(until, part.left - IN_FLIGHT_SECONDS)
         claims: list[Said] = [
             said
             for said in part.said
-            if said.answered is not None and said.reached_bus
-            if stay.joined < said.asked and said.answered < until
-            if not any(
-                one.was_deaf(said.asked - HOP_SECONDS, said.answered + HOP_SECONDS) for one in (stay, part)
-            )
+            if said.answered is not None and stay.joined < said.asked and said.answered < until
         ]
         heard = {one.number for one in stay.heard if one.sender == speaker.name}
         lost = [said.number for said in claims if said.number not in heard]

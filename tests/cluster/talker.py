@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Final
-from uuid import uuid4
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from app.journal.keys import new_key
 from tests.visitor import Door, Visitor
 
 EVERY_SECONDS: Final = 0.1
@@ -23,12 +23,12 @@ SILENCE_SECONDS: Final = 5.0
 
 @dataclass
 class Said:
-    """One message: when it was handed to the connection, and when the node said that it had it."""
+    """One message: when it was handed to the connection, and when the node said that it is stored."""
 
     number: int
     asked: float
     answered: float | None = None
-    reached_bus: bool = False
+    key: str = field(default_factory=lambda: str(new_key()))
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,8 @@ class Stay:
     left: float | None = None
     """Without a close frame: when the last frame came."""
     code: int | None = None
-    bus: list[tuple[float, bool]] = field(default_factory=list)
-    """When the node said that it hears the others, and when that it does not."""
     said: list[Said] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
-
-    def was_deaf(self, start: float, end: float) -> bool:
-        """Whether its node did not hear the others at some moment in between."""
-        untils = [at for at, _ in self.bus[1:]] + [float("inf")]
-        return any(
-            not hears and at < end and until > start
-            for (at, hears), until in zip(self.bus, untils, strict=False)
-        )
 
 
 class Talker:
@@ -127,13 +117,12 @@ class Talker:
         try:
             hello = json.loads(connection.recv(30))["data"]
             stay.node = hello["node"]
-            stay.bus.append((stay.joined, hello["bus_connected"]))
             last_frame = stay.joined
             while True:
                 frame = json.loads(connection.recv(30))
                 if frame.get("event") == "chat.room_joined":
                     break
-                self._hear(frame, stay, waiting)
+                self._hear(connection, frame, stay, waiting)
             stay.joined = next_word = last_frame = time.monotonic()
             self.stays.append(stay)
             while not self._ends.is_set() and time.monotonic() < last_frame + SILENCE_SECONDS:
@@ -146,7 +135,7 @@ class Talker:
                 except TimeoutError:
                     continue
                 last_frame = time.monotonic()
-                self._hear(frame, stay, waiting)
+                self._hear(connection, frame, stay, waiting)
         except ConnectionClosed as closed:
             stay.code = closed.rcvd.code if closed.rcvd else None
         except TimeoutError:  # of what comes before the room
@@ -158,18 +147,23 @@ class Talker:
         number = sum(len(one.said) for one in self.stays) + 1
         waiting[number] = said = Said(number, time.monotonic())
         stay.said.append(said)
-        data = {"room": ROOM, "key": str(uuid4()), "text": f"{self.name} {number}"}
-        connection.send(json.dumps({"id": number, "command": "chat.post_message", "data": data}))
+        self._post(connection, said)
 
-    def _hear(self, frame: dict[str, Any], stay: Stay, waiting: dict[int, Said]) -> None:
+    def _post(self, connection: ClientConnection, said: Said) -> None:
+        data = {"room": ROOM, "key": said.key, "text": f"{self.name} {said.number}"}
+        connection.send(json.dumps({"id": said.number, "command": "chat.post_message", "data": data}))
+
+    def _hear(
+        self, connection: ClientConnection, frame: dict[str, Any], stay: Stay, waiting: dict[int, Said]
+    ) -> None:
         now = time.monotonic()
         if "reply" in frame:
-            said = waiting.pop(frame["id"])
-            said.answered, said.reached_bus = now, frame["reply"]["reached_bus"]
+            waiting.pop(frame["id"]).answered = now
         elif frame.get("event") == "chat.message_posted":
             sender, number = frame["data"]["text"].rsplit(" ", 1)
             stay.heard.append(Heard(sender, int(number), now))
-        elif frame.get("event") == "node.bus_changed":
-            stay.bus.append((now, frame["data"]["connected"]))
+        elif frame.get("error", {}).get("code") in ("busy", "unknown"):
+            self._ends.wait(frame["error"].get("retry_after", EVERY_SECONDS))
+            self._post(connection, waiting[frame["id"]])
         elif "error" in frame:
             raise AssertionError(f"{self.name} was told {frame['error']}")

@@ -1,35 +1,41 @@
-"""Chat's WebSocket doors: commands in, replies out. Writes are in `services`, reads in `selectors`."""
+"""Chat's WebSocket doors: commands in, replies out. Writes are in `services`, reads in `room_reads`.
 
-from typing import Annotated
+Who may do what is decided where it is read or written: in the read's snapshot, under the stream's lock.
+"""
+
+from asyncio import Future
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.conf import settings
 
 from app.chat import services
-from app.chat.events import PostedMessage, RoomJoined, room_group
-from app.chat.models import SLUG_PATTERN
-from app.chat.selectors import find_room
-from app.presence.services import presence_of
+from app.chat.commands import (
+    DeleteMessage,
+    EditMessage,
+    JoinRoom,
+    LeaveRoom,
+    MarkRead,
+    Ping,
+    PostMessage,
+    ReadHistory,
+    RemoveMember,
+    Resume,
+    SetMember,
+)
+from app.chat.connected_rooms import ConnectedRooms
+from app.chat.events import History, PostedMessage
+from app.chat.models import Role
+from app.chat.read_markers import markers_of
+from app.chat.room_reads import reads_of
+from app.journal.entry import Busy, OutcomeUnknown, Refused, Stored
 from app.realtime.consumers import RealtimeConsumer
-from app.realtime.handlers import command
+from app.realtime.handlers import Later, Reply, command
 from app.realtime.protocol import CommandError, encode_error
-
-Slug = Annotated[str, msgspec.Meta(pattern=rf"^{SLUG_PATTERN}\Z")]
-
-
-class JoinRoom(msgspec.Struct, forbid_unknown_fields=True):
-    room: Slug
-
-
-class LeaveRoom(msgspec.Struct, forbid_unknown_fields=True):
-    room: Slug
-
-
-class PostMessage(msgspec.Struct, forbid_unknown_fields=True):
-    room: Slug
-    key: UUID
-    text: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
+from app.realtime.stream import Position
 
 
 class ChatConsumer(RealtimeConsumer):
@@ -37,47 +43,118 @@ class ChatConsumer(RealtimeConsumer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rooms: set[str] | None = None
+        self._rooms: ConnectedRooms | None = None
+
+    @property
+    def rooms(self) -> ConnectedRooms:
+        """Made when they are first asked for: an idle connection carries none."""
+        if self._rooms is None:
+            self._rooms = ConnectedRooms(self.node, self.connection, self.identity)
+        return self._rooms
+
+    @command("ping")
+    def ping(self, data: Ping) -> None:  # type: ignore[override]  # says more than the engine's
+        """The client asks whether anybody is there, and confirms what it has."""
+
+    # --- Being in rooms ----------------------------------------------------------------------------------
 
     @command("chat.join_room")
-    async def join_room(self, data: JoinRoom) -> RoomJoined:
-        """Hear the room and be seen in it. Joining again is harmless."""
-        return await self._join(data.room)
+    async def join_room(self, data: JoinRoom) -> Reply:
+        """Hear the room and be seen in it, from a position on or from a snapshot."""
+        place = data.position
+        after = None if place is None else Position(place.epoch, place.sequence)
+        return await self.rooms.join(data.room, after)
+
+    @command("chat.resume")
+    async def resume(self, data: Resume) -> Reply:
+        """Go on in many rooms from where this client was."""
+        places = {one.room: Position(one.epoch, one.sequence) for one in data.rooms}
+        return await self.rooms.resume(places)
 
     @command("chat.leave_room")
     def leave_room(self, data: LeaveRoom) -> None:
         """Neither hear nor be seen."""
-        if self._rooms and data.room in self._rooms:
-            self._rooms.remove(data.room)
-            self.unsubscribe(room_group(data.room))
-            presence_of(self.node).leave(data.room, self.identity.id, self.connection)
+        if self._rooms is not None:
+            self._rooms.leave(data.room)
+
+    # --- Saying something --------------------------------------------------------------------------------
 
     @command("chat.post_message")
-    def post_message(self, data: PostMessage) -> PostedMessage:
-        """Say something to a room that was joined."""
-        if not self._rooms or data.room not in self._rooms:
-            raise CommandError("not_joined", f"join {data.room!r} before you post there")
-        if data.text.isspace():
-            raise CommandError("invalid_data", "chat.post_message: expected a text that is not only spaces")
-        return services.post_message(self.node, data.room, self.identity, data.key, data.text)
+    def post_message(self, data: PostMessage) -> Later:
+        """Say something to a room, joined or not."""
+        _check_text(data.text)
+        with _answering():
+            future = services.post_message(
+                self.node, data.room, sender=self.identity, key=data.key, text=data.text
+            )
+        return Later(future, partial(_posted, data.key))
+
+    @command("chat.edit_message")
+    def edit_message(self, data: EditMessage) -> Later:
+        """Give one's own message another text."""
+        _check_text(data.text)
+        with _answering():
+            future = services.edit_message(
+                self.node,
+                data.room,
+                sender=self.identity.id,
+                key=data.key,
+                message=data.message_id,
+                text=data.text,
+            )
+        return Later(future, _stored)
+
+    @command("chat.delete_message")
+    def delete_message(self, data: DeleteMessage) -> Later:
+        """Take a message's text away."""
+        with _answering():
+            future = services.delete_message(
+                self.node, data.room, sender=self.identity.id, key=data.key, message=data.message_id
+            )
+        return Later(future, _stored)
+
+    # --- Reading -----------------------------------------------------------------------------------------
+
+    @command("chat.history")
+    async def history(self, data: ReadHistory) -> History:
+        """A page of older messages."""
+        page = await reads_of(self.node).messages_before(data.room, self.identity.id, data.before, data.limit)
+        return History(data.room, page.messages, page.earlier)
+
+    @command("chat.mark_read")
+    def mark_read(self, data: MarkRead) -> None:
+        """This person read the room up to there, on whatever device."""
+        markers_of(self.node).mark(data.room, self.identity.id, data.sequence)
+
+    # --- Members -----------------------------------------------------------------------------------------
+
+    @command("chat.set_member")
+    def set_member(self, data: SetMember) -> Later:
+        """Give somebody a role, mute or ban them."""
+        with _answering():
+            future = services.set_member(
+                self.node,
+                data.room,
+                sender=self.identity.id,
+                key=data.key,
+                person=data.person,
+                role=Role(data.role or Role.VISITOR),
+                muted=data.muted,
+            )
+        return Later(future, _stored)
+
+    @command("chat.remove_member")
+    def remove_member(self, data: RemoveMember) -> Later:
+        """End somebody's membership, or one's own."""
+        with _answering():
+            future = services.remove_member(
+                self.node, data.room, sender=self.identity.id, key=data.key, person=data.person
+            )
+        return Later(future, _stored)
 
     def disconnected(self, code: int) -> None:
-        presence = presence_of(self.node)
-        for room in self._rooms or ():
-            presence.leave(room, self.identity.id, self.connection)
-
-    async def _join(self, slug: str) -> RoomJoined:
-        rooms = self._rooms or set()
-        limit = settings.ROOMS_PER_CONNECTION
-        if slug not in rooms and len(rooms) >= limit:
-            raise CommandError("too_many_rooms", f"this connection is in {limit} rooms already: leave one")
-        room = await find_room(slug)
-        if room is None:
-            raise CommandError("not_found", f"there is no room {slug!r}")
-        await self.subscribe(room_group(slug))
-        self._rooms = rooms | {slug}
-        people = presence_of(self.node).enter(slug, room_group(slug), self.identity, self.connection)
-        return RoomJoined(slug, room.title, people.members, people.count)
+        if self._rooms is not None:
+            self._rooms.leave_all()
 
 
 class RoomConsumer(ChatConsumer):
@@ -85,6 +162,41 @@ class RoomConsumer(ChatConsumer):
 
     async def connected(self) -> None:
         try:
-            self.send(await self._join(self.url_kwargs["slug"]))
+            joined = await self.rooms.join(self.url_kwargs["slug"], None)
         except CommandError as error:
             self.connection.send(encode_error(None, error))
+        else:
+            self.send(joined.data)
+            joined.then()
+
+
+def _check_text(text: str) -> None:
+    if text.isspace():
+        raise CommandError("invalid_data", "expected a text that is not only spaces")
+    if "\x00" in text:
+        raise CommandError("invalid_data", "expected a text without NUL characters")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """What becomes of an entry, in the protocol's words."""
+    try:
+        yield
+    except Refused as refused:
+        raise CommandError(refused.code, refused.message) from None
+    except Busy as busy:
+        raise CommandError("busy", "too much waits to be stored: try again", busy.retry_after) from None
+    except OutcomeUnknown:
+        raise CommandError("unknown", "this may be stored or not: send it again with the same key") from None
+
+
+def _stored(future: "Future[Stored]") -> Any:
+    """Where it is stored: the reply."""
+    with _answering():
+        return future.result().position
+
+
+def _posted(key: UUID, future: "Future[Stored]") -> msgspec.Struct:
+    with _answering():
+        stored = future.result()
+    return PostedMessage(str(key), stored.position.epoch, stored.position.sequence, stored.at)

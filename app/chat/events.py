@@ -8,10 +8,11 @@ import msgspec
 from app.presence.events import Member
 from app.realtime.event import Delivery, Event
 from app.realtime.identity import Identity
+from app.realtime.stream import Position, Reset
 
 
 def room_group(slug: str) -> str:
-    """Everybody who is in the room."""
+    """Everybody who is in the room; its stream has the same name."""
     return f"room.{slug}"
 
 
@@ -29,21 +30,128 @@ class MessagePosted(Event):
     node: str
 
 
+class MessageEdited(Event):
+    """A message has another text now."""
+
+    name: ClassVar[str] = "chat.message_edited"
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+    room: str
+    message_id: str
+    text: str
+    edited_at: datetime
+
+
+class MessageDeleted(Event):
+    """A message has no text any more, anywhere."""
+
+    name: ClassVar[str] = "chat.message_deleted"
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+    room: str
+    message_id: str
+    deleted_at: datetime
+
+
+class MemberChanged(Event):
+    """Somebody has another role, or may speak or not. Without a role they are nobody in particular."""
+
+    name: ClassVar[str] = "chat.member_changed"
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+    room: str
+    person: str
+    role: str | None
+    muted: bool
+
+
+class MemberRemoved(Event):
+    """Somebody is in the room no longer; the last event of it that they get. `banned`: they stay out."""
+
+    name: ClassVar[str] = "chat.member_removed"
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+    room: str
+    person: str
+    banned: bool
+
+
+class KeptMessage(msgspec.Struct, frozen=True):
+    """A message as it stands now, with the place of the event that posted it."""
+
+    message_id: str
+    sequence: int
+    sender: Identity
+    text: str
+    sent_at: datetime
+    edited_at: datetime | None
+    deleted: bool
+    node: str
+
+
 class RoomJoined(Event):
-    """Where one is now, and who else is: the reply to a join, or an event when the URL joined the room."""
+    """Where one is now, and who else is: the reply to a join or (without messages) to a resume, or an event
+    when the URL joined the room."""
 
     name: ClassVar[str] = "chat.room_joined"
     delivery: ClassVar[Delivery] = Delivery.DURABLE
 
     room: str
     title: str
+    public: bool
+    role: str | None
+    muted: bool
     members: list[Member]
     count: int
+    position: Position
+    resumed: bool
+    reset: Reset | None
+    messages: list[KeptMessage] | msgspec.Raw
+    earlier: bool
+    last_read: int | None
+    unread: int
 
 
-class PostedMessage(msgspec.Struct):
-    """The reply to a post. `reached_bus`: it was handed to a bus that was there."""
+class RoomReset(msgspec.Struct, frozen=True):
+    """A room that cannot be gone on with: it is joined again, without a position."""
+
+    room: str
+    reset: Reset
+    resumed: bool = False
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why something cannot be had, as in an error."""
+
+    code: str
+    message: str
+
+
+class RoomRefused(msgspec.Struct, frozen=True):
+    """A room that cannot be joined at all."""
+
+    room: str
+    error: Refusal
+
+
+class ResumedRooms(msgspec.Struct, frozen=True):
+    """The reply to a resume, in the order of the command."""
+
+    rooms: list[RoomJoined | RoomReset | RoomRefused]
+
+
+class PostedMessage(msgspec.Struct, frozen=True):
+    """The reply to a post: where it is stored, and since when."""
 
     message_id: str
+    epoch: int
+    sequence: int
     sent_at: datetime
-    reached_bus: bool
+
+
+class History(msgspec.Struct, frozen=True):
+    """A page of older messages, oldest first; `earlier`: there are more before them."""
+
+    room: str
+    messages: list[KeptMessage]
+    earlier: bool

@@ -1,4 +1,8 @@
-"""What chat stores: rooms. Messages are live only until the journal keeps them."""
+"""What chat stores: rooms, who may do what in them, and their messages.
+
+Messages are written by the journal's writer alone, beside their events (`kinds`), and so are memberships
+but for those that are made with their room.
+"""
 
 from typing import Final
 
@@ -8,6 +12,8 @@ from django.db import models
 SLUG_LIMIT: Final = 40
 SLUG_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 TITLE_LIMIT: Final = 60
+PERSON_LIMIT: Final = 64
+"""Characters of a person's id, and of their name as it was when they wrote a message."""
 
 slug_validator: Final = RegexValidator(
     rf"\A{SLUG_PATTERN}\Z", f"expected 1 to {SLUG_LIMIT} of a-z, 0-9 and inner hyphens"
@@ -15,11 +21,13 @@ slug_validator: Final = RegexValidator(
 
 
 class Room(models.Model):
-    """A place to talk. Its slug is its address and never changes."""
+    """A place to talk. Its slug is its address and never changes; neither does who may come in."""
 
     slug = models.CharField(max_length=SLUG_LIMIT, unique=True, validators=[slug_validator])
     title = models.CharField(max_length=TITLE_LIMIT)
     listed = models.BooleanField(default=True, db_default=True)
+    public = models.BooleanField(default=True, db_default=True)
+    """Everybody may come in who is not banned; else only members."""
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -27,3 +35,66 @@ class Room(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Role(models.TextChoices):
+    """What a person is in a room."""
+
+    OWNER = "owner"
+    MODERATOR = "moderator"
+    MEMBER = "member"
+    VISITOR = "visitor"
+    """Nobody in particular: what everybody is in a public room. Kept for what they read, or when muted."""
+    BANNED = "banned"
+
+
+MEMBERS: Final = (Role.OWNER, Role.MODERATOR, Role.MEMBER)
+"""Who may come into a room that is not public."""
+
+
+class Membership(models.Model):
+    """What one person may do in one room, and how far they read there."""
+
+    room = models.ForeignKey(Room, models.CASCADE, related_name="memberships", db_index=False)
+    person = models.CharField(max_length=PERSON_LIMIT)
+    role = models.CharField(max_length=12, choices=Role.choices)
+    muted = models.BooleanField(default=False, db_default=False)
+    last_read = models.BigIntegerField(default=0, db_default=0)
+    """The highest sequence of the room's stream that was marked as read; 0: none."""
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["room", "person"], name="chat_one_membership_per_person")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person} in {self.room_id}: {self.role}"
+
+
+class Message(models.Model):
+    """Something that was said, as it stands now: edits are applied, a deleted one has no text."""
+
+    id = models.UUIDField(primary_key=True)
+    """The key of the command that posted it."""
+    # Rooms close under their stream's lock, as messages are written: a constraint would only cost time.
+    room = models.ForeignKey(
+        Room, models.CASCADE, related_name="messages", db_constraint=False, db_index=False
+    )
+    sequence = models.BigIntegerField()
+    """That of the event that posted it."""
+    sender = models.CharField(max_length=PERSON_LIMIT)
+    sender_name = models.CharField(max_length=PERSON_LIMIT)
+    sender_is_guest = models.BooleanField()
+    text = models.TextField()
+    node = models.CharField(max_length=PERSON_LIMIT)
+    sent_at = models.DateTimeField()
+    edited_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["room", "sequence"], name="chat_one_message_per_place")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} of {self.sender}"

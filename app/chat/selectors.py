@@ -1,28 +1,65 @@
-"""Chat's reads."""
+"""Chat's reads. They block: the event loop asks through `room_reads`.
 
-import asyncio
-import time
-from asyncio import AbstractEventLoop, Task
-from functools import partial
-from typing import Final
-from weakref import WeakKeyDictionary
+Whoever reads a room gets its standing in the same snapshot: what somebody may not see is never read out.
+"""
 
-from app.chat.models import Room
-from app.database.thread import in_database_thread
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from operator import attrgetter
+from typing import Final, NamedTuple
 
-KNOWN_SECONDS: Final = 30.0
-"""A room is looked up so often at most, however many people join it."""
+import msgspec
+from django.db import connection
+from django.db.models import Q
 
-UNKNOWN_SECONDS: Final = 1.0
-"""A room that was not there may be opened at any moment."""
+from app.chat.events import KeptMessage, room_group
+from app.chat.models import MEMBERS, Membership, Message, Role, Room
+from app.database.snapshot import one_snapshot
+from app.journal.services import open_stream
+from app.realtime.identity import Identity
+from app.realtime.protocol import CommandError
+from app.realtime.stream import Position, StreamRead
 
-LOOKUP_LIMIT: Final = 10_000
-"""Slugs remembered; they are forgotten together, which costs one query each."""
+SNAPSHOT_MESSAGES: Final = 50
+"""What somebody who joins gets to see at once."""
+
+UNREAD_LIMIT: Final = 1000
+"""Counted no further: nobody reads the difference, and counting costs time."""
+
+Pair = tuple[str, str]
+"""A room's slug and a person's id."""
 
 
-def rooms() -> list[Room]:
-    """The rooms that people see, by title."""
-    return list(Room.objects.filter(listed=True))
+class Standing(NamedTuple):
+    """What a room is to a person, and where its stream is."""
+
+    room_id: int
+    title: str
+    public: bool
+    role: Role
+    muted: bool
+    stream: StreamRead
+    """Where it is; without events."""
+    last_read: int | None
+    unread: int
+
+    @property
+    def position(self) -> Position:
+        """That of the stream's last event."""
+        return Position(self.stream.epoch, self.stream.last_sequence)
+
+
+class Latest(NamedTuple):
+    """A room's latest messages, oldest first; `earlier`: there are more before them."""
+
+    messages: list[KeptMessage]
+    earlier: bool
+
+
+def rooms(person: str = "") -> list[Room]:
+    """The rooms that this person sees, by title: the public ones, and those they are a member of."""
+    inside = Membership.objects.filter(person=person, role__in=MEMBERS).values("room")
+    return list(Room.objects.filter(Q(public=True) | Q(pk__in=inside), listed=True))
 
 
 def room_by_slug(slug: str) -> Room | None:
@@ -30,42 +67,141 @@ def room_by_slug(slug: str) -> Room | None:
     return Room.objects.filter(slug=slug).first()
 
 
-class RoomLookup:
-    """Rooms for one event loop: one query for all who ask at the same time, and then none for a while."""
+def may_read(room: Room, person: str) -> bool:
+    """Whether this person may see the room's page."""
+    membership = room.memberships.filter(person=person).first()
+    return _is_inside(room.public, Role(membership.role) if membership else Role.VISITOR)
+
+
+def standings(pairs: Sequence[Pair]) -> list[Standing | CommandError]:
+    """What each room is to each person, or why they may not be there; one query."""
+    asked = [{"n": n, "room": room, "person": person} for n, (room, person) in enumerate(pairs)]
+    with connection.cursor() as cursor:
+        cursor.execute(_STANDINGS[connection.vendor], [msgspec.json.encode(asked).decode()])
+        rows = map(_Row._make, cursor.fetchall())
+    return [_standing(row) for row in sorted(rows, key=attrgetter("n"))]
+
+
+def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
+    """The latest `SNAPSHOT_MESSAGES` of each of these rooms; one query."""
+    kept: dict[int, list[KeptMessage]] = defaultdict(list)
+    if room_ids:
+        places = ", ".join(["%s"] * len(room_ids))
+        for message in Message.objects.raw(_LATEST.format(rooms=places), list(room_ids)):
+            kept[message.room_id].append(_kept(message))
+    return {
+        room_id: Latest(kept[room_id][-SNAPSHOT_MESSAGES:], len(kept[room_id]) > SNAPSHOT_MESSAGES)
+        for room_id in room_ids
+    }
+
+
+def messages_before(slug: str, person: str, before: int, limit: int) -> Latest:
+    """Up to `limit` messages posted before the sequence `before`. Raises `CommandError`."""
+    with one_snapshot():
+        (standing,) = standings([(slug, person)])
+        if isinstance(standing, CommandError):
+            raise standing
+        rows = Message.objects.filter(room_id=standing.room_id, sequence__lt=before).order_by("-sequence")
+        found = [_kept(message) for message in rows[: limit + 1]]
+    return Latest(found[:limit][::-1], len(found) > limit)
+
+
+def open_missing_streams(slugs: Iterable[str]) -> None:
+    """Streams for rooms that have none: those that the release before opened while this one came."""
+    for room in Room.objects.filter(slug__in=list(slugs)):
+        open_stream(room_group(room.slug))
+
+
+class NoStream(CommandError):
+    """The room is there, its stream is not."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, Room | None]] = {}
-        self._asking: dict[str, Task[Room | None]] = {}
-
-    async def find(self, slug: str) -> Room | None:
-        """The room at this address, as it was up to `KNOWN_SECONDS` ago."""
-        until, room = self._known.get(slug, (0.0, None))
-        if time.monotonic() < until:
-            return room
-        task = self._asking.get(slug)
-        if task is None:
-            task = self._asking[slug] = asyncio.create_task(self._ask(slug))
-        # Shielded: who goes away while waiting does not take the answer from the others.
-        return await asyncio.shield(task)
-
-    async def _ask(self, slug: str) -> Room | None:
-        try:
-            room = await in_database_thread(partial(room_by_slug, slug))
-        finally:
-            del self._asking[slug]
-        if len(self._known) >= LOOKUP_LIMIT:
-            self._known.clear()
-        self._known[slug] = (time.monotonic() + (KNOWN_SECONDS if room else UNKNOWN_SECONDS), room)
-        return room
+        super().__init__("busy", "this room is being opened", retry_after=1.0)
 
 
-_lookups: "WeakKeyDictionary[AbstractEventLoop, RoomLookup]" = WeakKeyDictionary()
+class _Row(NamedTuple):
+    """One of `_STANDINGS`."""
+
+    n: int
+    room_id: int | None
+    title: str
+    public: bool
+    epoch: int | None
+    floor: int
+    last_sequence: int
+    role: str | None
+    muted: bool | None
+    last_read: int | None
+    unread: int
 
 
-async def find_room(slug: str) -> Room | None:
-    """`room_by_slug` for the event loop."""
-    loop = asyncio.get_running_loop()
-    lookup = _lookups.get(loop)
-    if lookup is None:
-        lookup = _lookups[loop] = RoomLookup()
-    return await lookup.find(slug)
+def _standing(row: _Row) -> Standing | CommandError:
+    if row.room_id is None:
+        return CommandError("not_found", "there is no such room")
+    role = Role(row.role or Role.VISITOR)
+    if not _is_inside(row.public, role):
+        banned = role is Role.BANNED
+        why = "you are banned from this room" if banned else "this room is for its members"
+        return CommandError("not_allowed", why)
+    if row.epoch is None:
+        return NoStream()
+    return Standing(
+        room_id=row.room_id,
+        title=row.title,
+        public=bool(row.public),
+        role=role,
+        muted=bool(row.muted),
+        stream=StreamRead(row.epoch, row.floor, row.last_sequence, []),
+        last_read=row.last_read or None,
+        unread=row.unread,
+    )
+
+
+def _is_inside(public: bool, role: Role) -> bool:
+    return role in MEMBERS or (public and role is not Role.BANNED)
+
+
+def _kept(message: Message) -> KeptMessage:
+    return KeptMessage(
+        message_id=str(message.id),
+        sequence=message.sequence,
+        sender=Identity(message.sender, message.sender_name, message.sender_is_guest),
+        text=message.text,
+        sent_at=message.sent_at,
+        edited_at=message.edited_at,
+        deleted=message.deleted_at is not None,
+        node=message.node,
+    )
+
+
+_PAIRS: Final = {
+    "postgresql": "json_to_recordset(%s::json) AS p(n bigint, room varchar, person varchar)",
+    "sqlite": "(SELECT value->>'n' AS n, value->>'room' AS room, value->>'person' AS person"
+    " FROM json_each(%s)) AS p",
+}
+
+_STANDINGS: Final = {
+    vendor: f"""
+SELECT p.n, r.id, r.title, r.public, s.epoch, s.floor, s.last_sequence, m.role, m.muted, m.last_read,
+    CASE WHEN m.last_read > 0 THEN (SELECT count(*) FROM (
+        SELECT 1 FROM chat_message g WHERE g.room_id = r.id AND g.sequence > m.last_read
+            AND g.sender <> m.person AND g.deleted_at IS NULL LIMIT {UNREAD_LIMIT}
+    ) unread) ELSE 0 END
+FROM {pairs}
+LEFT JOIN chat_room r ON r.slug = p.room
+LEFT JOIN journal_position s ON s.stream = 'room.' || r.slug
+LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
+"""  # noqa: S608
+    for vendor, pairs in _PAIRS.items()
+}
+
+# One message more than wanted says whether there are earlier ones.
+_LATEST: Final = f"""
+SELECT g.* FROM (
+    SELECT r.id, COALESCE((SELECT x.sequence FROM chat_message x WHERE x.room_id = r.id
+        ORDER BY x.sequence DESC LIMIT 1 OFFSET {SNAPSHOT_MESSAGES}), 0) AS since
+    FROM chat_room r WHERE r.id IN ({{rooms}})
+) AS t
+JOIN chat_message g ON g.room_id = t.id AND g.sequence >= t.since
+ORDER BY g.room_id, g.sequence
+"""  # noqa: S608

@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -12,23 +13,26 @@ from django.views.decorators.http import require_GET, require_http_methods
 from app.accounts.selectors import identity_of_request
 from app.chat import services
 from app.chat.forms import OpenRoomForm
-from app.chat.selectors import room_by_slug, rooms
+from app.chat.selectors import may_read, room_by_slug, rooms
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest) -> HttpResponse:
     """All rooms; POST opens another."""
     form = OpenRoomForm(request.POST or None, label_suffix="")
+    identity = identity_of_request(request)
     if request.method == "POST":
-        if identity_of_request(request) is None:
+        if identity is None:
             return _ask_who(request)
         if form.is_valid():
-            room, opened = services.open_room(form.cleaned_data["slug"], form.cleaned_data["title"])
+            slug, title = form.cleaned_data["slug"], form.cleaned_data["title"]
+            room, opened = services.open_room(slug, title, opener=identity.id)
             if not opened:
                 messages.info(request, "This room was open already.")
             return redirect("chat:room", room.slug)
     status = 422 if form.errors else 200
-    return render(request, "chat/index.html", {"rooms": rooms(), "form": form}, status=status)
+    seen = rooms(identity.id if identity else "")
+    return render(request, "chat/index.html", {"rooms": seen, "form": form}, status=status)
 
 
 @require_GET
@@ -41,6 +45,8 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
     if found is None:
         title = slug.replace("-", " ").capitalize()
         return render(request, "chat/no_room.html", {"slug": slug, "title": title}, status=404)
+    if not may_read(found, identity.id):
+        raise PermissionDenied
     return render(request, "chat/room.html", {"room": found, "node": settings.NODE_NAME})
 
 

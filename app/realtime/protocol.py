@@ -29,8 +29,8 @@ ERROR_CODES: Final[Mapping[str, str]] = {
     "busy": "the node cannot take this now, nothing was stored: `retry_after` says when",
     "not_allowed": "you may not do this",
     "not_found": "there is no such thing",
-    "not_joined": "join the room first",
     "too_many_rooms": "this connection is in as many rooms as it may be",
+    "unknown": "it may be stored or not: send it again with the same key",
     "internal_error": "the node failed; it was logged",
 }
 """Error code to what it means."""

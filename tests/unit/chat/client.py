@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
-from uuid import uuid4
 
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
 
+from app.journal.keys import new_key
 from app.realtime.identity import Identity
 from app.routing import websocket_urlpatterns
 
@@ -34,7 +34,12 @@ class Client:
             self.events.append(frame)
 
     async def post(self, text: str, room: str = "lobby") -> Any:
-        return await self.command("chat.post_message", room=room, key=str(uuid4()), text=text)
+        return await self.command("chat.post_message", room=room, key=str(new_key()), text=text)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names of the events that came and were not asked for, in order."""
+        names = [frame["event"] for frame in self.events if "event" in frame]
+        return [name for name in names if name.startswith(prefix)]
 
     async def event(self, name: str) -> Any:
         """The data of the next event of this name; others are kept."""

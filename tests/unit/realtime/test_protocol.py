@@ -119,10 +119,10 @@ def test_a_reply_with_nothing_to_say_is_an_empty_object() -> None:
 
 
 def test_an_error_has_a_code_and_a_message() -> None:
-    error = CommandError("not_joined", "join it first")
+    error = CommandError("not_found", "open it first")
     assert decoded(encode_error(3, error)) == {
         "id": 3,
-        "error": {"code": "not_joined", "message": "join it first"},
+        "error": {"code": "not_found", "message": "open it first"},
     }
 
 

@@ -1,0 +1,181 @@
+"""The rooms that one connection is in: each with its place in the room's stream, and a presence.
+
+A room is entered before it is spoken of, so whatever the way out is, it is left exactly once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from django.conf import settings
+
+from app.chat.events import (
+    Refusal,
+    ResumedRooms,
+    RoomJoined,
+    RoomRefused,
+    RoomReset,
+    room_group,
+)
+from app.chat.models import Role
+from app.chat.read_markers import markers_of
+from app.chat.room_reads import RETRY_SECONDS, Question, RoomRead, reads_of
+from app.journal.journal import journal_of
+from app.presence.services import presence_of
+from app.realtime.connection import Connection
+from app.realtime.handlers import Reply
+from app.realtime.identity import Identity
+from app.realtime.node import Node
+from app.realtime.protocol import CommandError
+from app.realtime.stream import Position
+from app.realtime.stream_audience import Ended, Following
+from app.realtime.streams import NoStream
+
+logger = logging.getLogger(__name__)
+
+
+class ConnectedRooms:
+    """Of one connection of one person."""
+
+    def __init__(self, node: Node, connection: Connection, person: Identity) -> None:
+        self._node = node
+        self._connection = connection
+        self._person = person
+        self._followings: dict[str, Following | None] = {}
+        """By slug; None until the reply is sent behind which the events follow."""
+        self._left = False
+        journal_of(node)  # streams are read from it
+
+    async def join(self, slug: str, after: Position | None) -> Reply:
+        """Hear the room from `after` on, or from a snapshot. Joining again starts over from there."""
+        self._check_limit([slug])
+        read = await self._read(Question(slug, self._person.id, after))
+        return Reply(self._joined(slug, read, after), partial(self._follow, slug, read, after))
+
+    async def resume(self, places: Mapping[str, Position]) -> Reply:
+        """Go on in many rooms; those where that cannot be are not joined."""
+        self._check_limit(places)
+        answers = await asyncio.gather(
+            *(self._resume(slug, after) for slug, after in places.items()), return_exceptions=True
+        )
+        rooms: list[RoomJoined | RoomReset | RoomRefused] = []
+        follows = []
+        for (slug, after), answer in zip(places.items(), answers, strict=True):
+            if isinstance(answer, CommandError):
+                rooms.append(RoomRefused(slug, Refusal(answer.code, answer.message)))
+            elif isinstance(answer, BaseException):
+                raise answer
+            elif answer.reset is not None:
+                rooms.append(RoomReset(slug, answer.reset))
+            else:
+                rooms.append(self._joined(slug, answer, after))
+                follows.append(partial(self._follow, slug, answer, after))
+        return Reply(ResumedRooms(rooms), lambda: [follow() for follow in follows])
+
+    def leave(self, slug: str) -> None:
+        """Neither hear nor be seen. A room that one is not in is ignored."""
+        if slug not in self._followings:
+            return
+        following = self._followings.pop(slug)
+        if following is not None:
+            following.end()
+        self._node.streams.leave(room_group(slug))
+        presence_of(self._node).leave(slug, self._person.id, self._connection)
+
+    def leave_all(self) -> None:
+        """The connection is gone: nobody enters anything any more."""
+        self._left = True
+        for slug in [*self._followings]:
+            self.leave(slug)
+
+    def _check_limit(self, slugs: Iterable[str]) -> None:
+        limit = settings.ROOMS_PER_CONNECTION
+        if len(self._followings.keys() | slugs) > limit:
+            raise CommandError("too_many_rooms", f"this connection may be in {limit} rooms: leave one")
+
+    async def _resume(self, slug: str, after: Position) -> RoomRead:
+        read = await self._read(Question(slug, self._person.id, after, snapshot=False))
+        if not read.resumed:
+            self.leave(slug)
+        return read
+
+    async def _read(self, question: Question) -> RoomRead:
+        """Enter the room, then read it: what happens in between is not missed."""
+        slug, reads = question.slug, reads_of(self._node)
+        if slug in self._followings:
+            return await reads.room(question)
+        try:
+            await self._enter(slug)
+        except NoStream:
+            await reads.room(question)  # raises why, or opens a stream that is missing
+            with suppress(NoStream):
+                await self._enter(slug)
+            if slug not in self._followings:
+                raise CommandError("not_found", "there is no such room") from None
+        try:
+            return await reads.room(question)
+        except BaseException:
+            self.leave(slug)
+            raise
+
+    async def _enter(self, slug: str) -> None:
+        """Raises `NoStream` and `CommandError`."""
+        try:
+            await self._node.streams.enter(room_group(slug))
+        except NoStream:
+            raise
+        except Exception as error:  # whatever the database raises: the streams say it in the log
+            logger.debug("entering %s: %s", slug, error)
+            raise CommandError("busy", "the database does not answer: try again", RETRY_SECONDS) from None
+        if self._left:
+            self._node.streams.leave(room_group(slug))
+            raise asyncio.CancelledError
+        self._followings[slug] = None
+
+    def _joined(self, slug: str, read: RoomRead, after: Position | None) -> RoomJoined:
+        presence = presence_of(self._node)
+        people = presence.enter(slug, room_group(slug), self._person, self._connection)
+        standing = read.standing
+        last_read, unread = markers_of(self._node).newest(slug, self._person.id, standing)
+        return RoomJoined(
+            room=slug,
+            title=standing.title,
+            public=standing.public,
+            role=None if standing.role is Role.VISITOR else standing.role.value,
+            muted=standing.muted,
+            members=people.members,
+            count=people.count,
+            position=_start(read, after),
+            resumed=read.resumed,
+            reset=read.reset,
+            messages=read.messages,
+            earlier=read.earlier,
+            last_read=last_read,
+            unread=unread,
+        )
+
+    def _follow(self, slug: str, read: RoomRead, after: Position | None) -> None:
+        """The reply is on its way: what comes behind its position follows."""
+        if slug not in self._followings:  # it ended while the reply was made
+            return
+        former = self._followings[slug]
+        if former is not None:
+            former.end()
+        self._followings[slug] = self._node.streams.follow(
+            room_group(slug),
+            self._connection,
+            person=self._person.id,
+            after=_start(read, after),
+            ended=partial(self._ended, slug),
+            events=read.events,
+        )
+
+    def _ended(self, slug: str, ended: Ended) -> None:
+        """Removed, or reset: the client was told, and is here no longer."""
+        self.leave(slug)
+
+
+def _start(read: RoomRead, after: Position | None) -> Position:
+    return after if read.resumed and after is not None else read.standing.position

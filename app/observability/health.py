@@ -1,7 +1,8 @@
 """Is this process alive, and should it get connections? Two questions with two answers.
 
 Live means that the event loop turns; nothing outside of the process may change that. Ready means that new
-connections are welcome: Redis being away is no reason to refuse them, every node would.
+connections are welcome: Redis being away is no reason to refuse them, every node would. Being the one node
+that does not hear the others is one.
 """
 
 from time import monotonic
@@ -17,6 +18,8 @@ class Health:
     def __init__(self) -> None:
         self._beat_at = monotonic()
         self.accepting = False
+        self.away = ""
+        """Why this node left its work to the others for a while; empty: it did not."""
 
     def beat(self) -> None:
         """The loop turns."""
@@ -33,6 +36,8 @@ class Health:
         """Whether new connections are welcome, and why not."""
         if not self.accepting:
             return False, "not accepting connections"
+        if self.away:
+            return False, self.away
         return self.live()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import socket
 from types import FrameType
 from typing import Final
@@ -10,9 +11,18 @@ from django.conf import settings
 from uvicorn.server import Server
 
 from app.observability.health import health
+from app.realtime.node import current_node
 from app.serving.direct_connection import DirectConnection
+from app.serving.watch import Watch
 
 _PINGS_PER_TURN: Final = 500
+
+HAND_OVER_SECONDS: Final = 20.0
+"""A node that leaves closes its connections over so long: a proxy needs two looks at /readyz, up to 10 s, to
+notice, and whoever it sends here until then is closed once more."""
+HAND_OVER_SLICES: Final = 80
+
+logger = logging.getLogger(__name__)
 
 
 class NodeServer(Server):
@@ -32,6 +42,8 @@ class NodeServer(Server):
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
         health.accepting = True
+        self._handing_over: asyncio.Task[None] | None = None
+        self._watch = Watch(current_node(), self._leave, self._come_back)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by a signal to end: from here on nobody new is welcome."""
@@ -42,9 +54,12 @@ class NodeServer(Server):
         """Close every connection politely, cut off what is left after SHUTDOWN_SECONDS."""
         health.accepting = False
         self._pinging.cancel()
+        self._end_handing_over()
         cut_off = asyncio.get_running_loop().call_later(settings.SHUTDOWN_SECONDS, self._abort_all)
+        leaving = asyncio.get_running_loop().create_task(self._watch.stop())
         try:
             await super().shutdown(sockets=sockets)
+            await leaving
         finally:
             cut_off.cancel()
 
@@ -56,6 +71,33 @@ class NodeServer(Server):
     def _abort_all(self) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+    def _leave(self, why: str) -> None:
+        """The watch found this node deaf: its clients go to where they hear each other."""
+        logger.warning("this node leaves its clients to the others: it %s", why)
+        health.away = f"deaf: this node {why}, others hear each other"
+        self._handing_over = asyncio.get_running_loop().create_task(self._hand_over())
+
+    def _come_back(self) -> None:
+        logger.info("this node hears the others again: clients are welcome")
+        health.away = ""
+        self._end_handing_over()
+
+    def _end_handing_over(self) -> None:
+        if self._handing_over is not None:
+            self._handing_over.cancel()
+
+    async def _hand_over(self) -> None:
+        """Close every connection politely, a slice at a time, those that still come here too."""
+        told: set[object] = set()
+        for left in range(HAND_OVER_SLICES, 0, -1):
+            connections = self.server_state.connections
+            told &= connections
+            remaining = list(connections - told)
+            for connection in remaining[: -(-len(remaining) // left)]:
+                told.add(connection)
+                connection.shutdown()
+            await asyncio.sleep(HAND_OVER_SECONDS / HAND_OVER_SLICES)
 
     async def _ping_all(self) -> None:
         """Ping every connection once in PING_SECONDS, a slice at a time: one task for all, no timer each."""

@@ -45,6 +45,17 @@ def test_a_node_is_alive_before_it_is_ready(port: int, health: Health) -> None:
     assert get(port, "/readyz") == (200, "live\n")
 
 
+def test_a_node_that_left_its_clients_to_the_others_lives_and_says_why_it_is_not_ready(
+    port: int, health: Health
+) -> None:
+    health.accepting = True
+    health.away = "deaf"
+    assert get(port, "/livez") == (200, "live\n")
+    assert get(port, "/readyz") == (503, "deaf\n")
+    health.away = ""
+    assert get(port, "/readyz")[0] == 200
+
+
 def test_a_loop_that_stands_still_is_neither_alive_nor_ready(
     port: int, health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from django.db import DatabaseError, OperationalError
+
 from app.journal.entry import Entry, Refused, Stored
 
 
-class RolledBack(Exception):
+class RolledBack(OperationalError):
     """Nothing of the batch was stored, and that is certain; the same again may work."""
 
 
-class BadData(Exception):
+class BadData(DatabaseError):
     """Nothing of the batch was stored, and never will be: the database does not take one of its rows."""
 
 
-class Unanswered(Exception):
+class Unanswered(OperationalError):
     """The batch went out and no answer came: it may be stored, now or in a moment."""
 
 

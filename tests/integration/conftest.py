@@ -28,4 +28,5 @@ def disturbable_redis(tmp_path: Path) -> Iterator[RedisServers]:
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], AbstractEventLoop]]:
     """What opens connections of its own is tried on the loop of nodes and on that of commands and shells."""
     python = {"asyncio": asyncio.new_event_loop}
-    return python | {"uvloop": uvloop.new_event_loop} if item.path.name == "test_redis_broker.py" else python
+    both = item.path.name in {"test_redis_broker.py", "test_postgres.py"}
+    return python | {"uvloop": uvloop.new_event_loop} if both else python

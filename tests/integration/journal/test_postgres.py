@@ -1,0 +1,256 @@
+"""What can go wrong between a writer and PostgreSQL: nothing answered is lost, nothing is stored twice."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from psycopg.pq import ExecStatus
+
+from app.journal.entry import Busy, OutcomeUnknown
+from app.journal.postgres_backend import _BEGIN, LOCK_SECONDS
+from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
+from app.journal.statements import LOCK
+from app.observability import metrics
+from tests.integration.database.conftest import Run
+from tests.integration.journal.conftest import BOUNDS, MakeWriter, make_streams, plain, rows
+from tests.integration.journal.proxy import Proxy
+from tests.postgres_server import PostgresServer, new_database
+from tests.unit.journal.conftest import Committed
+
+PATIENCE = 30.0
+
+CONNECTED = "SELECT pid FROM pg_stat_activity WHERE application_name = 'journal-test'"
+WAITS_FOR_A_LOCK = f"{CONNECTED} AND wait_event_type = 'Lock'"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if await asyncio.to_thread(condition):
+                return
+            await asyncio.sleep(0.02)
+
+
+def retries() -> float:
+    return float(metrics.journal_retries._value.get())
+
+
+def stored(url: str) -> list[int]:
+    return [sequence for [sequence] in rows(url, "SELECT sequence FROM journal_event ORDER BY at, sequence")]
+
+
+# --- The connection is cut ---------------------------------------------------------------------------------
+
+
+async def test_a_connection_cut_between_the_commit_and_its_answer_is_healed_by_sending_the_key_again(
+    database: str, make_writer: MakeWriter, proxy: Proxy
+) -> None:
+    committed = Committed()
+    writer = make_writer(proxy.url(database), committed)
+    await writer.append(plain())
+    proxy.hold_answers = True
+    entries = [plain(), plain()]
+    futures = [writer.append(entry) for entry in entries]
+    await until(lambda: len(stored(database)) == 3)
+    proxy.cut()
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    assert all(isinstance(answer, OutcomeUnknown) for answer in answers)
+    again = await asyncio.gather(*map(writer.append, entries))
+    assert [(answer.position.sequence, answer.repeated) for answer in again] == [(2, True), (3, True)]
+    assert [answer.at for answer in again] == [entry.at for entry in entries]
+    assert (await writer.append(plain())).position.sequence == 4
+    assert sorted(stored(database)) == [1, 2, 3, 4]
+    assert committed.sequences("notes.a") == [1, 4]
+
+
+async def test_a_connection_cut_before_the_commit_is_healed_in_the_same_way(
+    database: str, make_writer: MakeWriter, proxy: Proxy
+) -> None:
+    writer = make_writer(proxy.url(database))
+    await writer.append(plain())
+    proxy.hold_questions = True
+    entry = plain()
+    future = writer.append(entry)
+    await proxy.held.wait()
+    proxy.cut()
+    with pytest.raises(OutcomeUnknown):
+        await future
+    again = await writer.append(entry)
+    assert (again.position.sequence, again.repeated) == (2, False)
+    assert sorted(stored(database)) == [1, 2]
+
+
+@pytest.mark.parametrize("direction", ["hold_questions", "hold_answers"])
+async def test_a_database_that_hangs_holds_nobody_for_longer_than_the_deadline(
+    database: str, make_writer: MakeWriter, proxy: Proxy, direction: str
+) -> None:
+    writer = make_writer(proxy.url(database), seconds=0.5)
+    await writer.append(plain())
+    setattr(proxy, direction, True)
+    entry = plain()
+    future = writer.append(entry)
+    with pytest.raises(OutcomeUnknown):
+        await future
+    setattr(proxy, direction, False)
+    again = await writer.append(entry)
+    assert again.position.sequence == 2
+    assert again.repeated == (direction == "hold_answers")
+    assert proxy.connections == 2
+
+
+async def test_a_connection_that_died_while_nothing_was_asked_harms_nobody(
+    database: str, make_writer: MakeWriter, proxy: Proxy
+) -> None:
+    writer = make_writer(proxy.url(database))
+    await writer.append(plain())
+    for _ in range(3):
+        proxy.cut()
+        await until(
+            lambda: (
+                not rows(database, "SELECT 1 FROM pg_stat_activity WHERE application_name = 'journal-test'")
+            )
+        )
+        await writer.append(plain())
+    assert sorted(stored(database)) == [1, 2, 3, 4]
+
+
+async def test_a_database_that_restarts_costs_a_wait_and_nothing_else(
+    run: Run, make_writer: MakeWriter
+) -> None:
+    with PostgresServer() as server:
+        url = new_database(server.url())
+        assert await asyncio.to_thread(run(url, "migrate").end) == 0
+        make_streams(url, "notes.a")
+        writer = make_writer(url)
+        await writer.append(plain())
+        await asyncio.to_thread(server.stop)
+        future = writer.append(plain())
+        await asyncio.to_thread(server.start)
+        assert (await future).position.sequence == 2
+        await writer.stop()
+
+
+async def test_a_database_that_is_away_for_long_makes_the_writer_busy_until_it_is_back(
+    run: Run, make_writer: MakeWriter
+) -> None:
+    with PostgresServer() as server:
+        url = new_database(server.url())
+        assert await asyncio.to_thread(run(url, "migrate").end) == 0
+        make_streams(url, "notes.a")
+        await asyncio.to_thread(server.stop)
+        writer = make_writer(url, bounds=BOUNDS._replace(seconds=0.3))
+        for _ in range(2):
+            with pytest.raises(Busy):
+                await writer.append(plain())
+        await asyncio.to_thread(server.start)
+        assert (await writer.append(plain())).position.sequence == 1
+        await writer.stop()
+
+
+async def test_a_transaction_that_the_server_ends_before_its_commit_is_known_to_have_left_nothing(
+    database: str, make_writer: MakeWriter
+) -> None:
+    writer = make_writer(database)
+    with psycopg.connect(database) as other:
+        other.execute("SELECT 1 FROM journal_position FOR UPDATE")
+        future = writer.append(plain())
+        await until(lambda: rows(database, WAITS_FOR_A_LOCK))
+        rows(database, f"SELECT pg_terminate_backend(pid) FROM ({WAITS_FOR_A_LOCK}) AS w")
+        other.rollback()
+    answer = await future
+    assert (answer.position.sequence, answer.repeated) == (1, False)
+
+
+# --- Locks -------------------------------------------------------------------------------------------------
+
+
+async def test_a_lock_that_somebody_holds_for_long_delays_and_harms_nothing(
+    database: str, make_writer: MakeWriter
+) -> None:
+    writer = make_writer(database)
+    await writer.append(plain())
+    tried = retries()
+    with psycopg.connect(database) as other:
+        other.execute("SELECT 1 FROM journal_position FOR UPDATE")
+        future = writer.append(plain())
+        await until(lambda: retries() > tried)
+        other.rollback()
+    assert (await future).position.sequence == 2
+
+
+async def test_a_node_that_stands_still_amid_its_batch_holds_its_locks_for_two_seconds_only(
+    database: str, make_writer: MakeWriter
+) -> None:
+    still = await PostgresConnection.open({"conninfo": database}, prepare=False)
+    results = await still.run([*_BEGIN, Statement(LOCK, [b"{notes.a,notes.b}"])])
+    assert results[-1].status == ExecStatus.TUPLES_OK
+    writer = make_writer(database, bounds=BOUNDS._replace(seconds=3 * LOCK_SECONDS))
+    assert (await writer.append(plain())).position.sequence == 1
+    with pytest.raises(ConnectionLost):
+        await still.run([Statement(b"COMMIT")])
+    await still.close()
+
+
+async def test_writers_on_many_common_streams_never_wait_for_each_other_in_a_circle(
+    database: str, make_writer: MakeWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"notes.{number}" for number in range(60)]
+    make_streams(database, *random.Random(1).sample(names, 60))
+    committed = [Committed() for _ in range(4)]
+    writers = [make_writer(database, each, bounds=BOUNDS._replace(batch=40)) for each in committed]
+    futures = [
+        writer.append(plain(name))
+        for number, writer in enumerate(writers)
+        for round_ in range(20)
+        for name in random.Random(100 * number + round_).sample(names, 60)
+    ]
+    await asyncio.gather(*futures)
+    for name in names:
+        sequences = sorted(sequence for each in committed for sequence in each.sequences(name))
+        assert sequences == list(range(1, 81))
+    assert "deadlock" not in caplog.text
+
+
+# --- What travels ------------------------------------------------------------------------------------------
+
+
+async def test_a_batch_larger_than_the_sockets_buffers_arrives(
+    database: str, make_writer: MakeWriter
+) -> None:
+    writer = make_writer(database)
+    entries = [plain(text="x" * 100_000) for _ in range(40)]
+    await asyncio.gather(*map(writer.append, entries))
+    [(size,)] = rows(database, "SELECT sum(length(payload)) FROM journal_event")
+    assert size == sum(len(entry.payload) for entry in entries)
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+async def test_statements_are_prepared_only_when_told(
+    database: str, make_writer: MakeWriter, prepare: bool
+) -> None:
+    connection = await PostgresConnection.open({"conninfo": database}, prepare=prepare)
+    statements = [Statement(b"SELECT $1::int + 1", [b"41"]), Statement(b"SELECT 7")]
+    for _ in range(3):
+        assert [result.get_value(0, 0) for result in await connection.run(statements)] == [b"42", b"7"]
+    [count] = await connection.run(
+        [Statement(b"SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")]
+    )
+    assert int(count.get_value(0, 0) or 0) == (3 if prepare else 0)
+    await connection.close()
+    writer = make_writer(database, prepare=prepare)
+    answers = [await writer.append(plain()) for _ in range(8)]
+    assert [answer.position.sequence for answer in answers] == list(range(1, 9))
+
+
+async def test_a_statement_that_fails_names_its_error_whether_it_is_prepared_or_not(database: str) -> None:
+    for prepare in (True, False):
+        connection = await PostgresConnection.open({"conninfo": database}, prepare=prepare)
+        for text in (b"SELECT 1/0", b"SELECT nonsense"):
+            results = await connection.run([Statement(b"SELECT 1"), Statement(text), Statement(b"SELECT 2")])
+            assert ExecStatus.FATAL_ERROR in [result.status for result in results]
+            assert connection.usable
+            [fine] = await connection.run([Statement(b"SELECT 3")])
+            assert fine.get_value(0, 0) == b"3"
+        await connection.close()

@@ -77,8 +77,8 @@ def acknowledges_what_is_rolled_back() -> None:
             statements = [*statements[:-1], Statement(b"ROLLBACK")]
         return await run(self, statements)
 
-    def store_and_forget(connection: Any, batch: Any) -> Any:
-        rows = store(connection, batch)
+    def store_and_forget(batch: Any, outbox: Any, connection: Any) -> Any:
+        rows = store(batch, outbox, connection)
         if next(batches) % ROLLED_BACK == 0:
             connection.execute("ROLLBACK")
             connection.execute("BEGIN")

@@ -7,10 +7,13 @@ import asyncio
 import json
 import logging
 from asyncio import Task
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
 from app.chat.selectors import Pair, Standing
@@ -24,6 +27,8 @@ WRITE_SECONDS: Final = 1.0
 
 WRITE_LIMIT: Final = 2000
 """Marks of one statement."""
+
+STOP_SECONDS: Final = 2.0
 
 WAITING_LIMIT: Final = 20_000
 """While the database is away; then the oldest are forgotten: the client marks again as it reads on."""
@@ -54,20 +59,32 @@ class ReadMarkers:
             return standing.last_read, standing.unread
         return waiting, 0 if waiting == last else standing.unread
 
+    async def flush(self) -> None:
+        """Write what waits now. Raises what the database raises; then it still waits."""
+        while self._waiting:
+            batch = dict(islice(self._waiting.items(), WRITE_LIMIT))
+            await in_database_thread(partial(write_marks, batch))
+            for pair, sequence in batch.items():
+                if self._waiting.get(pair) == sequence:
+                    del self._waiting[pair]
+
+    async def stop(self) -> None:
+        """The node leaves: write what waits, if the database takes it soon."""
+        if self._task is not None:
+            self._task.cancel()
+        with suppress(TimeoutError, DatabaseError):
+            await asyncio.wait_for(self.flush(), STOP_SECONDS)
+
     async def _write_later(self) -> None:
         try:
             while self._waiting:
                 await asyncio.sleep(WRITE_SECONDS)
-                batch = dict(list(self._waiting.items())[:WRITE_LIMIT])
                 try:
-                    await in_database_thread(partial(write_marks, batch))
+                    await self.flush()
                 except Exception as error:
                     self._outage.failed(error)
-                    continue
-                self._outage.worked()
-                for pair, sequence in batch.items():
-                    if self._waiting.get(pair) == sequence:
-                        del self._waiting[pair]
+                else:
+                    self._outage.worked()
         finally:
             self._task = None
 
@@ -111,4 +128,5 @@ def markers_of(node: Node) -> ReadMarkers:
     markers = _markers.get(node)
     if markers is None:
         markers = _markers[node] = ReadMarkers()
+        node.before_stop(markers.stop)
     return markers

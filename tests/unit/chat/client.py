@@ -13,6 +13,7 @@ from app.routing import websocket_urlpatterns
 
 ADA: Final = Identity("u1", "ada")
 BOB: Final = Identity("g2", "bob", guest=True)
+EVE: Final = Identity("u3", "eve")
 
 
 class Client:
@@ -40,6 +41,15 @@ class Client:
         """The names of the events that came and were not asked for, in order."""
         names = [frame["event"] for frame in self.events if "event" in frame]
         return [name for name in names if name.startswith(prefix)]
+
+    async def do(self, name: str, **data: Any) -> Any:
+        """The reply to a command that changes something, under a new key."""
+        return await self.command(name, **{"room": "lobby", "key": str(new_key())} | data)
+
+    async def everything(self) -> list[dict[str, Any]]:
+        """Chat's events so far, of which none is on its way any more: (name, sequence, …)."""
+        await self.command("ping")
+        return [frame for frame in self.events if frame.get("event", "").startswith(("chat.", "stream."))]
 
     async def event(self, name: str) -> Any:
         """The data of the next event of this name; others are kept."""

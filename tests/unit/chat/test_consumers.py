@@ -1,25 +1,14 @@
 """What a client of chat may ask, and what it is answered."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-from django.db import connections
 from pytest_django import Settings
 
 from app.chat.services import open_room
-from app.database.thread import in_database_thread
 from app.journal.keys import new_key
-from app.realtime.node import current_node, stop_node
+from app.realtime.node import current_node
 from tests.unit.chat.client import ADA, BOB, client
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-async def node() -> AsyncIterator[None]:
-    yield
-    await stop_node()
-    await in_database_thread(connections.close_all)
 
 
 @pytest.fixture(autouse=True)

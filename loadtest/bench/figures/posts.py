@@ -113,7 +113,7 @@ def _ratio_to_bare(way: Way) -> Row:
 
 
 def _figures(way: Way) -> list[Row]:
-    at_half = f"{way.name} at half that rate, reply"
+    at_half = f"{CARILLON.name}, posts {way.name} at half that rate, reply"
     return [
         _row(
             f"{CARILLON.name}, posts {way.name}",
@@ -122,9 +122,9 @@ def _figures(way: Way) -> list[Row]:
             by_cpu=way.samples(lambda one: one.full.per_second / one.node),
             at_least=way.at_least,
         ),
-        _row(f"the same {at_half} p50", "ms", way.samples(lambda one: one.half.milliseconds(0.5))),
+        _row(f"{at_half} p50", "ms", way.samples(lambda one: one.half.milliseconds(0.5))),
         _row(
-            f"the same {at_half} p99",
+            f"{at_half} p99",
             "ms",
             way.samples(lambda one: one.half.milliseconds(0.99)),
             at_most=REPLY_MILLISECONDS,

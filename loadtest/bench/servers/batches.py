@@ -28,8 +28,10 @@ _EVENTS: Final = """
     FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[], %s::text[])
 """
 _MESSAGES: Final = """
-    INSERT INTO chat_message (room_id, sequence, id, sender_id, sender_name, text, sent_at)
-    SELECT *, 'u1', 'person-1', %s, %s::timestamptz FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[])
+    INSERT INTO chat_message
+        (room_id, sequence, id, sender, sender_name, sender_is_guest, node, text, sent_at)
+    SELECT *, 'u1', 'person-1', false, 'bench-1', %s, %s::timestamptz
+    FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[])
 """
 _POSITIONS: Final = """
     UPDATE journal_position p SET last_sequence = new.last_sequence

@@ -1,14 +1,32 @@
 /**
- * A client of Carillon's wire protocol, version 1: connects, stays connected, and says how it stands.
+ * A client of Carillon's wire protocol, version 1: connects, stays connected, goes on in every stream where it
+ * was, and says how it stands.
  *
- * Knows no page and no feature, and needs nothing else: copy it into any project.
+ * Knows no page and no feature, and needs only `positions.js` and `reconnect.js`: copy the three into any project.
  *
- *   const client = new RealtimeClient({ url: "wss://example.org/realtime/", ticket: fetchTicket });
+ *   const client = new RealtimeClient({ url: "wss://example.org/realtime/", ticket: fetchTicket, resume });
  *   client.on("chat.message_posted", (message) => show(message.text));
- *   client.onState((state) => showState(state.name));
+ *   client.onState((state) => state.name === "connected" && !client.position("room.lobby") && join());
  *   client.connect();
- *   await client.command("chat.join_room", { room: "lobby" });
+ *
+ *   async function join() {
+ *     const { position, messages } = await client.command("chat.join_room", { room: "lobby" });
+ *     client.follow("room.lobby", position, join); // before anything else is awaited: events come next
+ *     messages.forEach(show);
+ *   }
+ *
+ *   async function resume(positions) { // after a reconnect: one command, whatever the number of streams
+ *     const rooms = [...positions].map(([stream, position]) => ({ room: stream.slice(5), ...position }));
+ *     const reply = await client.command("chat.resume", { rooms });
+ *     return Object.fromEntries(reply.rooms.map((answer) => [`room.${answer.room}`, answer]));
+ *   }
+ *
+ * A handler gets each event of a stream once and in order, over any number of connections. Where the server
+ * cannot go on from a position (`reset`), the stream is forgotten and what `follow` was given is called.
  */
+
+import { Positions } from "./positions.js";
+import { afterClose, backOff } from "./reconnect.js";
 
 export const SUBPROTOCOL = "carillon.v1";
 const TICKET_PREFIX = "carillon.ticket.";
@@ -18,8 +36,8 @@ const COMMAND_SECONDS = 10;
 const PONG_SECONDS = 5;
 /** A connection that lasted so long was a good one: the next loss begins with short delays again. */
 const STABLE_SECONDS = 5;
-const FIRST_WINDOW_SECONDS = 0.5;
-const LAST_WINDOW_SECONDS = 20;
+/** Answers after which the same command may well be taken a little later. */
+const PASSING = ["busy", "rate_limited", "timeout", "internal_error"];
 
 /**
  * @typedef {object} State
@@ -32,9 +50,19 @@ const LAST_WINDOW_SECONDS = 20;
  * @property {Hello} [hello] while connected: what the node said first
  */
 
+/** @typedef {import("./positions.js").Position} Position */
+/** @typedef {Record<string, {resumed: boolean, reset?: string | null}>} Resumed by stream */
+
+/**
+ * @typedef {object} Place what a handler of a durable event gets besides its data
+ * @property {string} stream
+ * @property {number} sequence
+ */
+
 /**
  * @typedef {object} Hello
  * @property {string} node
+ * @property {string} time the node's clock, RFC 3339
  * @property {string} connection
  * @property {boolean} bus_connected
  * @property {{id: string, name: string, guest: boolean}} user
@@ -59,28 +87,6 @@ export class CommandFailed extends Error {
 /** Thrown by a `ticket` function when asking again is useless: nobody is logged in. Ends reconnecting. */
 export class TicketRefused extends Error {}
 
-/**
- * What a close code asks of a client. Ranges decide, so codes of tomorrow are understood today.
- *
- * @param {number} code
- * @returns {"at_once"|"later"|"never"}
- */
-export function afterClose(code) {
-  if (code === 1012) return "at_once";
-  return code >= 4500 && code <= 4999 ? "never" : "later";
-}
-
-/**
- * Full jitter: anywhere in a window that doubles from 0.5 to 20 seconds, so a node's clients come back spread.
- *
- * @param {number} attempt 0 for the first
- * @param {() => number} random in [0, 1)
- * @returns {number} seconds
- */
-export function backOff(attempt, random = Math.random) {
-  return random() * Math.min(LAST_WINDOW_SECONDS, FIRST_WINDOW_SECONDS * 2 ** Math.min(attempt, 10));
-}
-
 export class RealtimeClient {
   /** @type {State} */
   state = { name: "idle", attempt: 0 };
@@ -104,17 +110,25 @@ export class RealtimeClient {
   #stateHandlers = new Set();
   /** @type {{retry?: number, deadline?: number, heartbeat?: number}} */
   #timers = {};
+  #resume;
+  #positions = new Positions();
+  /** How far the node's clock is before this one's, in milliseconds. */
+  #ahead = 0;
 
   /**
    * @param {object} options
    * @param {string | URL} options.url
    * @param {(attempt: number) => Promise<string | null>} [options.ticket] asked before every attempt, with its
    *   number: 0 at first, 1 after a loss, more the longer it does not work; null: cookies will do
+   * @param {(positions: Map<string, Position>) => Promise<Resumed>} [options.resume]
+   *   asks the node to go on in these streams from these positions, and says how each of them stands; called
+   *   after a reconnect, and when an event is missing
    * @param {() => number} [options.random]
    */
-  constructor({ url, ticket, random = Math.random }) {
+  constructor({ url, ticket, resume, random = Math.random }) {
     this.#url = url;
     this.#ticket = ticket;
+    this.#resume = resume;
     this.#random = random;
     globalThis.addEventListener?.("online", () => this.#networkReturned());
     globalThis.addEventListener?.("offline", () => this.#networkWent());
@@ -138,10 +152,39 @@ export class RealtimeClient {
   }
 
   /**
-   * Hear an event by its name.
+   * Go on in a stream from a position, from now on and over every reconnect. Call it as soon as the reply that
+   * says the position is there: the events after it come next.
+   *
+   * @param {string} stream
+   * @param {Position} position what the caller has: a snapshot's
+   * @param {(reason: string) => void} restart the server cannot go on from where this client is; the stream is
+   *   not followed any more: get a snapshot and follow again
+   */
+  follow(stream, position, restart) {
+    this.#positions.follow(stream, position, restart);
+  }
+
+  /** The position of the last event that came without a hole before it; null: the stream is not followed. */
+  position(stream) {
+    const followed = this.#positions.get(stream);
+    return followed ? { epoch: followed.epoch, sequence: followed.sequence } : null;
+  }
+
+  /** Hand on no more of the stream's events. Leaving it on the node is a command of the feature's. */
+  unfollow(stream) {
+    this.#positions.unfollow(stream);
+  }
+
+  /** Milliseconds since 1970 by the node's clock, as far as one was heard of yet. */
+  now() {
+    return Date.now() + this.#ahead;
+  }
+
+  /**
+   * Hear an event by its name. Events of a stream that is not followed are not handed on.
    *
    * @param {string} name
-   * @param {(data: any) => void} handler
+   * @param {(data: any, place?: Place) => void} handler
    * @returns {() => void} stops hearing it
    */
   on(name, handler) {
@@ -217,7 +260,7 @@ export class RealtimeClient {
       this.state.hello.bus_connected = frame.data.connected;
     }
     if (frame.event) {
-      for (const handler of this.#handlers.get(frame.event) ?? []) handler(frame.data);
+      this.#happened(life, frame);
       return;
     }
     const waiting = this.#commands.get(frame.id);
@@ -230,23 +273,79 @@ export class RealtimeClient {
     } else waiting.resolve(frame.reply);
   }
 
+  /** An event: of a stream only when it is the next one. @param {number} life @param {any} frame */
+  #happened(life, { event, data, stream, sequence }) {
+    if (event === "stream.reset") this.#restart(data.stream, data.reason);
+    if (stream !== undefined) {
+      const which = this.#positions.take(stream, sequence);
+      // Nodes deliver without holes. Should there be one, it is fetched before anything behind it is shown.
+      if (which === "beyond" && !this.#positions.get(stream).resuming) this.#goOn(life, [stream]);
+      if (which !== "next") return;
+    }
+    for (const handler of this.#handlers.get(event) ?? []) handler(data, { stream, sequence });
+  }
+
+  /** Resume the streams from where this client is; ask again while the answer is one that passes. */
+  async #goOn(life, streams) {
+    const asked = new Map();
+    for (const stream of streams) {
+      const followed = this.#positions.get(stream);
+      if (!followed) continue;
+      followed.resuming = true;
+      asked.set(stream, followed);
+    }
+    for (let attempt = 0; life === this.#life; attempt += 1) {
+      // Whoever left meanwhile, or began anew, is not asked for.
+      for (const [stream, followed] of asked) if (this.#positions.get(stream) !== followed) asked.delete(stream);
+      if (!asked.size) return;
+      try {
+        const answers = await this.#resume(new Map([...asked.keys()].map((name) => [name, this.position(name)])));
+        for (const [stream, followed] of asked) {
+          followed.resuming = false;
+          const current = this.#positions.get(stream) === followed;
+          if (current && !answers[stream]?.resumed) this.#restart(stream, answers[stream]?.reset ?? "refused");
+        }
+        return;
+      } catch (error) {
+        if (life !== this.#life) return;
+        if (!PASSING.includes(error.code)) {
+          for (const stream of asked.keys()) this.#restart(stream, error.code ?? "refused");
+          if (error instanceof CommandFailed) return;
+          throw error;
+        }
+        const seconds = error.retryAfter ?? backOff(attempt + 1, this.#random);
+        await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+      }
+    }
+  }
+
+  /** @param {string} stream @param {string} reason */
+  #restart(stream, reason) {
+    this.#positions.unfollow(stream)?.restart(reason);
+  }
+
   /** @param {number} life @param {Hello} hello */
   #greeted(life, hello) {
     clearTimeout(this.#timers.deadline);
     this.#connectedAt = Date.now();
+    if (hello.time) this.#ahead = Date.parse(hello.time) - Date.now();
+    const streams = this.#positions.reconnected();
     this.#setState({ name: "connected", attempt: 0, hello });
+    if (streams.length) this.#goOn(life, streams);
     const seconds = hello.limits.ping_seconds;
     clearInterval(this.#timers.heartbeat);
     this.#timers.heartbeat = setInterval(() => {
-      if (Date.now() - this.#heardAt >= seconds * 1000) this.#ping(life);
+      if (Date.now() - this.#heardAt >= seconds * 1000 || this.#positions.unconfirmed) this.#ping(life);
     }, (seconds * 1000) / 4);
   }
 
-  /** Ask whether anybody is there. @param {number} life */
+  /** Ask whether anybody is there, and tell how far this client has come in its streams. @param {number} life */
   #ping(life) {
     const asked = Date.now();
-    this.command("ping", {}, { timeout: PONG_SECONDS }).catch(() => {
-      if (life !== this.#life) return;
+    const seen = this.#positions.confirm();
+    this.command("ping", seen ? { seen } : {}, { timeout: PONG_SECONDS }).catch((error) => {
+      // Whatever the node answered, it lives.
+      if (life !== this.#life || error.code !== "timeout") return;
       // A frame since then shows that the node lived, or was on its way already: ask once more.
       if (this.#heardAt >= asked) this.#ping(life);
       else this.#lost(life, 0, "no answer to a ping");

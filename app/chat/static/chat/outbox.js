@@ -1,146 +1,236 @@
 /**
- * What this page wants to say and has not seen stored yet. A message keeps its key over every retry, so
- * nobody sees it twice however often it is sent.
+ * What this page wants done and has not seen done yet: posts, edits, deletions. Each keeps its key over every
+ * retry, reload and tab, so it is done once however often it is sent.
  */
 
-/** @typedef {{key: string, text: string, at: Date, state: "sending"|"waiting"|"sent"|"failed", note: string}} Entry */
+import { isTooOld, newKey } from "./keys.js";
+import { backOff } from "./reconnect.js";
+import { Unsent } from "./unsent.js";
 
-/** A message that waited longer for a connection is not sent behind its writer's back. */
-const PATIENCE_SECONDS = 60;
-/** Answers after which the same message may well be taken: said again by itself, so often at most. */
+/**
+ * @typedef {object} Entry
+ * @property {string} key
+ * @property {string} command
+ * @property {Record<string, any>} data
+ * @property {boolean} tried whether it was ever sent: then it may be stored already
+ * @property {string} failed
+ * @property {"waiting"|"sending"|"unknown"|"sent"|"failed"|"gone"} state
+ *   `waiting`: surely not stored yet; `unknown`: sent without an answer, so sent again; `sent`: stored;
+ *   `failed`: its writer has to decide; `gone`: done or discarded in another tab, or discarded here
+ * @property {string} note
+ * @property {boolean} kept whether the storage has it
+ * @property {boolean} tooOld it can be sent under another key only
+ * @property {{epoch: number, sequence: number}} [reply] where it was stored
+ */
+
+/** Nothing was stored, and the node will take the same thing a little later. */
 const PASSING = ["rate_limited", "busy"];
-const TRIES = 3;
-const BROKEN = ["not_connected", "connection_lost", "not_joined", "timeout"];
+/** Sent, and nobody knows. */
+const UNANSWERED = ["connection_lost", "timeout", "unknown"];
+const BUSY_SECONDS = 1;
 
 export class Outbox {
   #client;
   #room;
   #changed;
+  #unsent;
+  #lock;
   /** @type {Map<string, Entry>} in the order of writing */
   #entries = new Map();
-  #joined = false;
-  /** One message at a time keeps them in order, also when the first has to be said again. */
-  #sending = false;
+  #open = false;
+  /** One at a time keeps them in order, also when the first has to be sent again. */
+  #running = false;
+  /** Ends a pause before the next attempt. */
+  #hurry = () => {};
 
   /**
    * @param {import("./realtime_client.js").RealtimeClient} client
    * @param {string} room
+   * @param {string} person
    * @param {(entry: Entry) => void} changed told whenever an entry's state changes
    */
-  constructor(client, room, changed) {
+  constructor(client, room, person, changed) {
     this.#client = client;
     this.#room = room;
     this.#changed = changed;
+    this.#lock = `unsent ${person} ${room}`;
+    this.#unsent = new Unsent(`${person} ${room}`, (key, kept) => this.#changedElsewhere(key, kept));
   }
 
-  /** @param {string} text */
-  post(text) {
-    const entry = { key: newKey(), text, at: new Date(), state: "waiting", note: "" };
-    this.#entries.set(entry.key, entry);
-    if (this.#joined) this.#set(entry, "sending");
-    else this.#wait(entry);
+  /** Take up what an earlier page, or another tab, has left. */
+  restore() {
+    for (const kept of this.#unsent.all()) this.#adopt(kept);
+  }
+
+  /**
+   * Have something done.
+   *
+   * @param {string} command
+   * @param {Record<string, any>} data what the command needs besides room and key
+   */
+  add(command, data) {
+    const key = newKey(this.#client.now());
+    const entry = { key, command, data, tried: false, failed: "", state: "waiting", note: "", tooOld: false };
+    this.#entries.set(key, entry);
+    entry.kept = this.#unsent.keep(entry);
+    this.#set(entry, "waiting");
     this.#run();
   }
 
-  /** @param {string} key */
+  /** Try again what failed: under its key, or, when that is too old, as something new. @param {string} key */
   retry(key) {
     const entry = this.#entries.get(key);
     if (!entry) return;
-    entry.at = new Date();
-    if (this.#joined) this.#set(entry, "sending");
-    else this.#wait(entry);
+    if (isTooOld(key, this.#client.now())) {
+      this.discard(key);
+      this.add(entry.command, entry.data);
+      return;
+    }
+    entry.failed = "";
+    this.#unsent.keep(entry);
+    this.#set(entry, entry.tried ? "unknown" : "waiting");
     this.#run();
   }
 
   /** @param {string} key */
   discard(key) {
-    this.#entries.delete(key);
+    this.#finish(key, "gone");
   }
 
-  /** The event came: it is said, whatever became of the reply. @param {string} key */
+  /** The event came: it is done, whatever became of the reply. @param {string} key */
   seen(key) {
-    const entry = this.#entries.get(key);
-    if (!entry) return;
-    this.#entries.delete(key);
-    this.#set(entry, "sent");
+    this.#finish(key, "sent");
   }
 
-  /** Whether the room can be spoken to now. @param {boolean} joined */
-  setJoined(joined) {
-    this.#joined = joined;
-    for (const entry of this.#entries.values()) {
-      if (entry.state === "failed" || this.#late(entry)) continue;
-      if (joined) this.#set(entry, "sending");
-      else this.#wait(entry);
-    }
+  /** Whether the node takes commands of this room now. @param {boolean} open */
+  setOpen(open) {
+    this.#open = open;
+    this.#hurry();
+    for (const entry of this.#entries.values()) this.#set(entry, entry.state, entry.note);
     this.#run();
   }
 
+  /** Nothing here will be taken any more. @param {string} why */
+  giveUp(why) {
+    this.#open = false;
+    for (const entry of this.#entries.values()) if (entry.state !== "failed") this.#fail(entry, why);
+  }
+
   async #run() {
-    if (this.#sending) return;
-    this.#sending = true;
-    for (let entry = this.#next(); entry; entry = this.#next()) await this.#send(entry);
-    this.#sending = false;
-  }
-
-  #next() {
-    if (!this.#joined) return undefined;
-    return [...this.#entries.values()].find((entry) => entry.state === "sending");
-  }
-
-  /** @param {Entry} entry */
-  async #send(entry) {
-    const data = { room: this.#room, key: entry.key, text: entry.text };
-    for (let tries = 1; ; tries += 1) {
-      try {
-        const reply = await this.#client.command("chat.post_message", data);
-        const known = this.#entries.delete(entry.key);
-        const note = reply.reached_bus ? "" : "only people on this node got it";
-        if (known || note) this.#set(entry, "sent", note);
-        return;
-      } catch (error) {
-        if (!this.#entries.has(entry.key)) return;
-        if (PASSING.includes(error.code) && tries < TRIES) {
-          await new Promise((resolve) => setTimeout(resolve, (error.retryAfter ?? 1) * 1000));
-        } else if (BROKEN.includes(error.code) && !this.#joined) {
-          this.#wait(entry);
-          return;
-        } else {
-          this.#set(entry, "failed", error.code === "timeout" ? "the node did not answer" : error.message);
-          return;
-        }
+    if (this.#running) return;
+    this.#running = true;
+    try {
+      let attempt = 0;
+      for (let entry = this.#next(); entry; entry = this.#next()) {
+        const pause = await this.#alone(() => this.#send(entry, attempt));
+        attempt = pause ? attempt + 1 : 0;
+        if (pause) await this.#wait(pause);
       }
+    } finally {
+      this.#running = false;
     }
   }
 
-  /** @param {Entry} entry */
-  #wait(entry) {
-    this.#set(entry, "waiting");
-    const left = entry.at.getTime() + PATIENCE_SECONDS * 1000 - Date.now();
-    setTimeout(() => entry.state === "waiting" && this.#late(entry), Math.max(0, left) + 1);
+  /** The first that can be sent. @returns {Entry | undefined} */
+  #next() {
+    if (!this.#open) return undefined;
+    return [...this.#entries.values()].find(({ state }) => ["waiting", "unknown"].includes(state));
   }
 
-  /** Whether it has waited so long that its writer has to decide. @param {Entry} entry */
-  #late(entry) {
-    const late = Date.now() - entry.at.getTime() > PATIENCE_SECONDS * 1000;
-    if (late) this.#set(entry, "failed", "the connection was away too long");
-    return late;
+  /** One tab at a time sends what this person has to say here; without locks the keys keep it harmless. */
+  #alone(send) {
+    return globalThis.navigator?.locks ? navigator.locks.request(this.#lock, send) : send();
+  }
+
+  /** Send it once. @param {Entry} entry @param {number} attempt @returns {Promise<number>} seconds to wait then */
+  async #send(entry, attempt) {
+    if (!this.#open || !this.#entries.has(entry.key)) return 0;
+    if (this.#unsent.isGone(entry.key) && entry.kept) {
+      this.#finish(entry.key, "gone");
+      return 0;
+    }
+    if (isTooOld(entry.key, this.#client.now())) {
+      this.#expire(entry);
+      return 0;
+    }
+    const before = entry.tried;
+    entry.tried = true;
+    entry.kept = this.#unsent.keep(entry);
+    this.#set(entry, "sending");
+    try {
+      entry.reply = await this.#client.command(entry.command, { room: this.#room, key: entry.key, ...entry.data });
+      this.#finish(entry.key, "sent");
+      return 0;
+    } catch (error) {
+      if (entry.state !== "sending") return 0;
+      if (UNANSWERED.includes(error.code)) {
+        this.#set(entry, "unknown");
+        return this.#open ? Math.max(error.retryAfter ?? 0, 0.5 + backOff(attempt)) : 0;
+      }
+      if (error.code === "not_connected" || PASSING.includes(error.code)) {
+        entry.tried = before;
+        this.#unsent.keep(entry);
+        const seconds = error.retryAfter ?? BUSY_SECONDS;
+        this.#set(entry, before ? "unknown" : "waiting", error.code === "busy" ? "The node is busy." : "");
+        return seconds;
+      }
+      this.#fail(entry, error.message);
+      return 0;
+    }
+  }
+
+  #wait(seconds) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, seconds * 1000);
+      this.#hurry = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** @param {import("./unsent.js").Kept} kept */
+  #adopt(kept) {
+    if (this.#entries.has(kept.key)) return;
+    const entry = { ...kept, kept: true, state: "waiting", note: "", tooOld: false };
+    this.#entries.set(entry.key, entry);
+    if (isTooOld(entry.key, this.#client.now())) this.#expire(entry);
+    else if (kept.failed) this.#set(entry, "failed", kept.failed);
+    else this.#set(entry, kept.tried ? "unknown" : "waiting");
+    this.#run();
+  }
+
+  /** Another tab of the same person wrote something, or is done with it. */
+  #changedElsewhere(key, kept) {
+    if (kept) this.#adopt(kept);
+    else if (this.#entries.has(key)) this.#finish(key, "gone");
+  }
+
+  #expire(entry) {
+    entry.tooOld = true;
+    const unsure = entry.tried ? "nobody knows whether it was sent" : "it was never sent";
+    this.#fail(entry, `it is more than a day old, and ${unsure}`);
+  }
+
+  #fail(entry, why) {
+    entry.failed = why;
+    this.#unsent.keep(entry);
+    this.#set(entry, "failed", why);
+  }
+
+  #finish(key, state) {
+    const entry = this.#entries.get(key);
+    if (!entry) return;
+    this.#entries.delete(key);
+    this.#unsent.forget(key);
+    this.#set(entry, state);
   }
 
   /** @param {Entry} entry @param {Entry["state"]} state @param {string} [note] */
   #set(entry, state, note = "") {
     entry.state = state;
     entry.note = note;
+    entry.open = this.#open;
     this.#changed(entry);
   }
-}
-
-/** A random UUID; `crypto.randomUUID` is missing on pages without TLS that are not on localhost. */
-function newKey() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }

@@ -1,0 +1,75 @@
+/**
+ * What a person wants done and has no answer to yet, kept in the browser over reloads and closed tabs.
+ *
+ * One item of the storage for each, so that two tabs never overwrite what the other one keeps.
+ */
+
+/**
+ * @typedef {object} Kept
+ * @property {string} key
+ * @property {string} command
+ * @property {Record<string, unknown>} data
+ * @property {boolean} tried whether it was ever sent: then it may be stored already
+ * @property {string} failed why it was refused; empty: it was not
+ */
+
+export class Unsent {
+  #prefix;
+  #storage;
+
+  /**
+   * @param {string} name of whom and of what: others' are not seen
+   * @param {(key: string, kept: Kept | null) => void} changed told what another tab kept, or forgot (null)
+   */
+  constructor(name, changed) {
+    this.#prefix = `unsent ${name} `;
+    this.#storage = storage();
+    globalThis.addEventListener("storage", (event) => {
+      if (event.storageArea !== this.#storage || !event.key?.startsWith(this.#prefix)) return;
+      changed(event.key.slice(this.#prefix.length), parsed(event.newValue));
+    });
+  }
+
+  /** All of them, oldest first: keys begin with their time. @returns {Kept[]} */
+  all() {
+    const names = this.#storage ? Object.keys(this.#storage) : [];
+    const mine = names.filter((name) => name.startsWith(this.#prefix)).sort();
+    return mine.map((name) => parsed(this.#storage.getItem(name))).filter(Boolean);
+  }
+
+  /** Whether it is surely not kept any more: another tab has done it, or its writer took it back. */
+  isGone(key) {
+    return this.#storage !== null && this.#storage.getItem(this.#prefix + key) === null;
+  }
+
+  /** @param {Kept} kept @returns {boolean} false: it lives as long as the page */
+  keep({ key, command, data, tried, failed }) {
+    try {
+      this.#storage?.setItem(this.#prefix + key, JSON.stringify({ key, command, data, tried, failed }));
+      return this.#storage !== null;
+    } catch {
+      return false; // the storage is full
+    }
+  }
+
+  /** @param {string} key */
+  forget(key) {
+    this.#storage?.removeItem(this.#prefix + key);
+  }
+}
+
+function storage() {
+  try {
+    return globalThis.localStorage;
+  } catch {
+    return null; // forbidden
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

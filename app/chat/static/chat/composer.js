@@ -1,4 +1,7 @@
-/** Where people write: Enter sends, Shift+Enter begins a line, and an unsent draft survives a reload. */
+/**
+ * Where people write: Enter sends, Shift+Enter begins a line, the up arrow in an empty box opens one's last
+ * message, and an unsent draft survives a reload.
+ */
 
 const SHOW_LEFT = 200;
 
@@ -8,17 +11,29 @@ export class Composer {
   #left;
   #draftKey;
   #send;
+  #placeholder;
+  #muted = false;
 
-  /** @param {HTMLFormElement} form @param {string} draftKey @param {(text: string) => void} send */
-  constructor(form, draftKey, send) {
+  /**
+   * @param {HTMLFormElement} form
+   * @param {string} draftKey
+   * @param {{send: (text: string) => void, editLast: () => void}} actions
+   */
+  constructor(form, draftKey, { send, editLast }) {
     this.#form = form;
     this.#text = form.querySelector("textarea");
     this.#left = form.querySelector("#text-left");
     this.#draftKey = draftKey;
     this.#send = send;
+    this.#placeholder = this.#text.placeholder;
     this.#text.value = this.#stored();
     this.#text.addEventListener("input", () => this.#changed());
     this.#text.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowUp" && !this.#text.value && !this.#muted) {
+        event.preventDefault();
+        editLast();
+        return;
+      }
       // While an input method composes, Enter chooses a character.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -35,9 +50,25 @@ export class Composer {
     this.#text.focus();
   }
 
+  /** Whether its writer may say nothing for now; what is written stays. @param {boolean} muted */
+  setMuted(muted) {
+    this.#muted = muted;
+    this.#text.placeholder = muted ? "A moderator has muted you: you can read, but not write" : this.#placeholder;
+    this.#form.classList.toggle("muted", muted);
+    this.#form.querySelector("button").disabled = muted;
+  }
+
+  /** Nothing can be said here any more. */
+  close() {
+    this.#form.classList.add("closed");
+    this.#text.readOnly = true;
+    this.#form.querySelector("button").disabled = true;
+    this.#muted = true;
+  }
+
   #submit() {
     const text = this.#text.value.trim();
-    if (text) {
+    if (text && !this.#muted) {
       this.#send(text);
       this.#text.value = "";
       this.#changed();

@@ -41,7 +41,7 @@ export class ConnectionStatus {
   #connected(hello) {
     if (hello.bus_connected) this.#say("good", `Connected to ${hello.node}`);
     else {
-      this.#say("warn", `Connected to ${hello.node}, but people on other nodes cannot hear you now.`);
+      this.#say("warn", `Connected to ${hello.node}. Messages to and from other nodes take a second for now.`);
     }
   }
 

@@ -1,6 +1,7 @@
 /** DOM elements from text. Text is only ever set as text: nothing here parses HTML. */
 
 const HUES = 8;
+const LINK = /https?:\/\/[^\s<>"]+[^\s<>".,;:!?)\]}']/g;
 
 /**
  * @param {string} tag
@@ -38,4 +39,19 @@ export function nodeChip(name) {
   const chip = element("span", `node ${hue(name)}`, element("span", "visually-hidden", "on "), name);
   chip.title = `Node: ${name}`;
   return chip;
+}
+
+/** The text with its web addresses as links. @param {string} text @returns {(Node|string)[]} */
+export function linked(text) {
+  const parts = [];
+  let end = 0;
+  for (const match of text.matchAll(LINK)) {
+    const link = element("a", "", match[0]);
+    link.href = match[0];
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+    parts.push(text.slice(end, match.index), link);
+    end = match.index + match[0].length;
+  }
+  return [...parts, text.slice(end)];
 }

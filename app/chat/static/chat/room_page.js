@@ -2,49 +2,79 @@
 
 import { Composer } from "./composer.js";
 import { ConnectionStatus } from "./connection_status.js";
+import { History } from "./history.js";
 import { MessageList } from "./message_list.js";
 import { Outbox } from "./outbox.js";
 import { PeopleList } from "./people_list.js";
+import { ReadMarker } from "./read_marker.js";
 import { RealtimeClient } from "./realtime_client.js";
+import { backOff } from "./reconnect.js";
 import { ticketsFrom } from "./ticket.js";
-import { clockWithSeconds } from "./times.js";
-
-const JOIN_AGAIN_SECONDS = 2;
 
 const page = document.querySelector("main");
 const find = (id) => document.getElementById(id);
 const { room, userId, realtimeUrl, ticketUrl, logInUrl } = page.dataset;
+const stream = `room.${room}`;
 const csrfToken = page.querySelector("[name=csrfmiddlewaretoken]").value;
 
 const url = new URL(realtimeUrl, location.href);
 url.protocol = url.protocol.replace("http", "ws");
-const client = new RealtimeClient({ url, ticket: ticketsFrom(ticketUrl, csrfToken) });
+const client = new RealtimeClient({ url, ticket: ticketsFrom(ticketUrl, csrfToken), resume });
 
 let me = { id: userId, name: "" };
-/** When this page last stopped hearing the room. @type {Date | null} */
-let deafSince = null;
+/** Whether the room was heard before: then coming in is coming back. */
+let wasHere = false;
+/** Whether the room has ended for this person. */
+let left = false;
 
 const status = new ConnectionStatus(page.querySelector(".status"), logInUrl);
 const people = new PeopleList(find("people-list"), find("people-more"), find("people-count"));
-const outbox = new Outbox(client, room, (entry) => messages.showPending(entry, me));
+const outbox = new Outbox(client, room, userId, underWay);
 const messages = new MessageList(find("log"), find("messages"), find("new-messages"), {
+  edit: (id, text) => outbox.add("chat.edit_message", { message_id: id, text }),
+  remove: (id) => outbox.add("chat.delete_message", { message_id: id }),
   retry: (key) => outbox.retry(key),
   discard: (key) => {
     outbox.discard(key);
     composer.focus();
   },
+  back: () => composer.focus(),
+  looked: look,
 });
-const composer = new Composer(find("composer"), `draft ${userId} ${room}`, (text) => outbox.post(text));
+const history = new History(client, room, messages, {
+  log: find("log"),
+  button: find("earlier"),
+  beginning: find("beginning"),
+});
+const marker = new ReadMarker(client, room);
+const composer = new Composer(find("composer"), `draft ${userId} ${room}`, {
+  send: (text) => outbox.add("chat.post_message", { text }),
+  editLast: () => messages.editLast(),
+});
 messages.me = people.me = userId;
+outbox.restore();
 
-const here = (handler) => (data) => data.room === room && handler(data);
+// --- What happens in the room ----------------------------------------------------------------------------
+
+const here = (handler) => (data, place) => data.room === room && handler(data, place);
 client.on(
   "chat.message_posted",
-  here((message) => {
-    const isNew = messages.show(message);
-    if (message.sender.id === me.id) outbox.seen(message.message_id);
-    else if (isNew) countUnseen();
+  here((message, { sequence }) => {
+    const mine = message.sender.id === me.id;
+    const watched = !document.hidden && messages.atEnd;
+    const firstUnread = !mine && !watched && !marker.unread;
+    if (!mine) marker.arrived();
+    messages.post({ ...message, sequence }, firstUnread);
+    if (mine) outbox.seen(message.message_id);
   }),
+);
+client.on("chat.message_edited", here((change) => messages.edit(change)));
+client.on("chat.message_deleted", here((change) => messages.remove(change.message_id)));
+client.on("stream.blanked", (data, place) => place?.stream === stream && history.blanked(place.sequence));
+client.on("chat.member_changed", here((change) => change.person === me.id && setRights(change)));
+client.on(
+  "chat.member_removed",
+  here((change) => change.person === me.id && leave("You are not in this room any more: a moderator took you out.")),
 );
 client.on(
   "presence.joined",
@@ -61,50 +91,115 @@ client.on(
 client.on("presence.moved", here(({ member }) => people.put(member)));
 client.on("presence.roster", here(({ members, count }) => people.setAll(members, count)));
 client.on("node.bus_changed", ({ connected }) => {
-  status.show(client.state, tryNow);
+  if (!left) status.show(client.state, tryNow);
   messages.notice(
     connected
-      ? "All nodes hear each other again. What was said on other nodes meanwhile is not shown."
-      : "The nodes cannot hear each other. People on this node still can.",
+      ? "All nodes hear each other at once again."
+      : "The nodes reach each other by way of the database for now: messages take a second, and who is here may be old.",
   );
 });
+
+// --- Coming in, coming back, going -----------------------------------------------------------------------
+
 client.onState((state) => {
+  if (left) return;
   status.show(state, tryNow);
   if (state.name === "connected") {
     me = state.hello.user;
     messages.me = people.me = me.id;
-    join(state.hello);
+    if (!client.position(stream)) join(state.hello);
   } else if (page.dataset.joined) {
     delete page.dataset.joined;
-    deafSince = new Date();
-    outbox.setJoined(false);
+    outbox.setOpen(false);
   }
 });
 
-async function join(hello) {
+/** Come in with a snapshot: for the first time, and where the node cannot go on from what is shown. */
+async function join(hello, attempt = 0) {
   try {
-    const { members, count } = await client.command("chat.join_room", { room });
-    people.setAll(members, count);
-    page.dataset.joined = hello.node;
-    if (deafSince) {
-      const [from, to] = [clockWithSeconds(deafSince), clockWithSeconds(new Date())];
-      const span = from === to ? `at ${from}` : `${from} – ${to}`;
-      messages.divide(`Reconnected, now to ${hello.node}. Messages sent ${span} are not shown.`);
-      deafSince = null;
-    }
-    outbox.setJoined(true);
+    const reply = await client.command("chat.join_room", { room });
+    client.follow(stream, reply.position, () => {
+      outbox.setOpen(false);
+      join(client.state.hello);
+    });
+    messages.restart(reply.messages, reply.earlier, reply.last_read);
+    for (const { message_id: id } of reply.messages) outbox.seen(id);
+    history.restart();
+    marker.restart(reply.last_read, reply.unread);
+    joined(reply);
   } catch (error) {
     if (client.state.hello !== hello) return;
-    if (error.code === "not_found") {
-      status.warn("This room is not open any more.", "All rooms", () => location.assign("/"));
-    } else setTimeout(() => client.state.hello === hello && join(hello), JOIN_AGAIN_SECONDS * 1000);
+    if (error.code === "not_found") leave("This room is not open any more.");
+    else if (error.code === "not_allowed") leave("You are not in this room any more.");
+    else {
+      const seconds = error.retryAfter ?? 0.5 + backOff(attempt);
+      setTimeout(() => client.state.hello === hello && join(hello, attempt + 1), seconds * 1000);
+    }
   }
+}
+
+/** Go on from the position that was seen; the events after it follow. */
+async function resume(positions) {
+  const { rooms } = await client.command("chat.resume", { rooms: [{ room, ...positions.get(stream) }] });
+  const [answer] = rooms;
+  if (answer.resumed) {
+    joined(answer);
+    marker.resume();
+    history.resume();
+  }
+  return { [stream]: answer };
+}
+
+function joined({ role, muted, members, count }) {
+  const { node } = client.state.hello;
+  people.setAll(members, count);
+  if (wasHere && !page.dataset.joined) messages.divide(`Reconnected, now to ${node}`);
+  wasHere = true;
+  page.dataset.joined = node;
+  setRights({ role, muted });
+  look();
+  outbox.setOpen(true);
+}
+
+function setRights({ role, muted }) {
+  messages.rights = { role, muted };
+  composer.setMuted(muted);
+}
+
+/** The room has ended for this person: say so, and keep what they wrote. */
+function leave(why) {
+  left = true;
+  client.unfollow(stream);
+  client.command("chat.leave_room", { room }).catch(() => {});
+  delete page.dataset.joined;
+  outbox.giveUp("you are not in this room any more");
+  composer.close();
+  people.setAll([], 0);
+  status.warn(why, "All rooms", () => location.assign("/"));
 }
 
 function tryNow() {
   client.connect();
   composer.focus();
 }
+
+/** How a post, an edit or a deletion of this person's stands. @param {import("./outbox.js").Entry} entry */
+function underWay(entry) {
+  messages.show(entry, me);
+  const { reply } = entry;
+  const position = client.position(stream);
+  // Stored before what is shown begins, so no event will bring it: history has it.
+  const past = reply && position?.epoch === reply.epoch && reply.sequence <= position.sequence;
+  if (entry.state === "sent" && past) messages.drop(entry.key);
+}
+
+// --- What was seen ---------------------------------------------------------------------------------------
+
+function look() {
+  if (find("earlier").hidden === messages.earlier) history.look(); // old ones have left the page
+  if (!document.hidden && messages.atEnd && page.dataset.joined) marker.seen(messages.newest);
+}
+document.addEventListener("visibilitychange", look);
 
 // --- Who is here, on a narrow screen ---------------------------------------------------------------------
 
@@ -121,19 +216,6 @@ document.addEventListener("keydown", (event) => {
   }
 });
 find("log").addEventListener("pointerdown", () => showPeople(false));
-
-// --- What came while nobody looked -----------------------------------------------------------------------
-
-const title = document.title;
-let unseen = 0;
-function countUnseen() {
-  if (document.hidden) document.title = `(${++unseen}) ${title}`;
-}
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  unseen = 0;
-  document.title = title;
-});
 
 client.connect();
 if (matchMedia("(hover: hover)").matches) composer.focus();

@@ -1,15 +1,11 @@
 /** Times as the reader reads them: in their zone and language. */
 
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const secondsFormat = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 
 /** @param {Date} date */
 export const clock = (date) => clockFormat.format(date);
-
-/** @param {Date} date */
-export const clockWithSeconds = (date) => secondsFormat.format(date);
 
 /** @param {Date} date */
 export const full = (date) => fullFormat.format(date);

@@ -1,7 +1,8 @@
 """Somebody in front of a browser: what they do, what they see, and what went wrong behind it."""
 
 import re
-from typing import Final
+import time
+from typing import Final, NamedTuple
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
@@ -22,6 +23,25 @@ NETWORK_LINES: Final = re.compile(
 )
 
 
+SHOWN: Final = """items => items.map(item => [
+  item.dataset.id,
+  item.dataset.sender,
+  item.classList.contains("deleted") ? "" : item.querySelector(".bubble").textContent,
+  item.querySelector(".edited") !== null && item.querySelector(".edited").textContent === "edited",
+  item.classList.contains("deleted"),
+])"""
+
+
+class Shown(NamedTuple):
+    """A message as people see it."""
+
+    message_id: str
+    sender: str
+    text: str
+    edited: bool
+    deleted: bool
+
+
 class Person:
     """A guest in `room` of the deployment at `origin`; whoever comes first opens the room."""
 
@@ -30,11 +50,10 @@ class Person:
         self.context = context
         self.network_may_fail = False
         self._lines: list[str] = []
+        self._address = f"{origin}/rooms/{room}/"
         context.add_init_script(WATCH)
-        self.page: Page = context.new_page()
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self._lines.append(str(error)))
-        self.page.goto(f"{origin}/rooms/{room}/")
+        self.page = self._new_tab()
+        self.page.goto(self._address)
         self.page.get_by_label("Name").fill(name)
         self.page.get_by_role("button", name="Enter as a guest").click()
         self.page.wait_for_url(f"**/rooms/{room}/")
@@ -48,6 +67,12 @@ class Person:
     def node(self) -> str:
         """Which node the page says it is on; empty while it is on none."""
         return self.page.locator("main").get_attribute("data-joined") or ""
+
+    def open_tab(self) -> Page:
+        """Another tab with the room, which `page` is from now on; the one that was is answered."""
+        before, self.page = self.page, self._new_tab()
+        self.page.goto(self._address)
+        return before
 
     def wait_until_joined(self) -> None:
         expect(self.page.locator("main[data-joined]")).to_be_attached(timeout=30_000)
@@ -69,6 +94,20 @@ class Person:
     def texts(self) -> list[str]:
         return self.page.locator(".message .bubble").all_inner_texts()
 
+    def shown(self) -> list[Shown]:
+        """Every posted message on the page, from top to bottom."""
+        items = self.page.locator(".message:not(.pending)").evaluate_all(SHOWN)
+        return [Shown(*item) for item in items]
+
+    def read_from_the_beginning(self) -> list[Shown]:
+        """Scroll up until there is nothing earlier; what is on the page then."""
+        deadline = time.monotonic() + 60
+        while not self.page.locator("#beginning").is_visible():
+            assert time.monotonic() < deadline, "the page does not get to the room's beginning"
+            self.page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
+            self.page.wait_for_timeout(50)
+        return self.shown()
+
     def notices(self) -> list[str]:
         return self.page.locator(".notice span").all_inner_texts()
 
@@ -82,6 +121,12 @@ class Person:
     def problems(self) -> list[str]:
         """What the browser complained of, the breaking of its network aside."""
         return [line for line in self._lines if not (self.network_may_fail and NETWORK_LINES.search(line))]
+
+    def _new_tab(self) -> Page:
+        page = self.context.new_page()
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self._lines.append(str(error)))
+        return page
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:

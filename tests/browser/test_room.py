@@ -171,7 +171,7 @@ def test_the_client_decides_by_close_code_range_and_waits_with_jitter(
     ada = open_browser("Ada", deployment.port(1))
     decisions, windows = ada.page.evaluate(
         """async () => {
-          const { afterClose, backOff } = await import("/static/chat/realtime_client.js");
+          const { afterClose, backOff } = await import("/static/chat/reconnect.js");
           const codes = [1000, 1006, 1011, 1012, 4000, 4499, 4500, 4502, 4999];
           const most = () => 0.999999;
           return [

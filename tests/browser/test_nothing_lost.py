@@ -1,0 +1,405 @@
+"""Nothing lost, nothing twice, in order: whoever was away ends with the same page as whoever never left."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, WebSocketRoute, expect
+
+from tests.browser.conftest import Open
+from tests.browser.deployment import Deployment
+from tests.browser.stranger import Stranger, talk, uuid7_at
+from tests.browser.wire import Wire
+from tests.person import Person, Shown
+
+HOUR_MILLISECONDS = 3_600_000
+
+
+def comes_to_show(person: Person, stored: list[Shown]) -> None:
+    """The page shows exactly what the server has, after it had time to."""
+    last = person.page.locator(f'.message:not(.pending)[data-id="{stored[-1].message_id}"]')
+    expect(last).to_have_count(1, timeout=30_000)
+    deadline = time.monotonic() + 20
+    while (shown := person.read_from_the_beginning()) != stored and time.monotonic() < deadline:
+        person.page.wait_for_timeout(100)
+    assert shown == stored
+    assert person.page.locator(".pending").count() == 0
+
+
+def kept_unsent(page: Page) -> list[str]:
+    keys: list[str] = page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('unsent '))")
+    return keys
+
+
+def without_answers(route: WebSocketRoute) -> None:
+    """A connection that opens, and on which nothing ever comes."""
+
+
+def test_two_windows_end_equal_to_the_server(
+    open_browser: Open, deployment: Deployment, wire: Wire, room: str
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    for person, other in ((ada, bob), (bob, ada)):
+        for thing in ("first", "second", "third"):
+            person.say(f"{thing} of {person.name}")
+            other.sees(f"{thing} of {person.name}")
+    ada_box = ada.page.get_by_role("textbox", name="Message to")
+    ada_box.fill("half a thought of Ada")
+    ada.page.close()
+    wire.hold()
+    bob.say("said while the network broke")
+    bob.page.get_by_role("textbox", name="Message to").fill("half a thought of Bob")
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        while bob.page.locator(".pending").get_attribute("data-id") not in {
+            message.message_id for message in eve.stored()
+        }:
+            bob.page.wait_for_timeout(50)
+        wire.cut()
+        bob.status("Connection lost")
+        with Stranger.like(bob, deployment.port(2), room) as bobs_phone:
+            mine = [message for message in eve.stored() if message.text == "first of Bob"]
+            change = {"message_id": mine[0].message_id, "text": "first of Bob, better said"}
+            bobs_phone.write("chat.edit_message", **change)
+            mine = [message for message in eve.stored() if message.text == "second of Bob"]
+            bobs_phone.write("chat.delete_message", message_id=mine[0].message_id)
+        talk(deployment.port(2), room, 500)
+        stored = eve.stored()
+    assert len(stored) == 507
+    assert sum(message.deleted for message in stored) > 20
+    wire.mend()
+    bob.wait_until_joined()
+    ada.open_tab()
+    ada.wait_until_joined()
+    for person in (ada, bob):
+        comes_to_show(person, stored)
+        box = person.page.get_by_role("textbox", name="Message to")
+        expect(box).to_have_value(f"half a thought of {person.name}")
+        assert kept_unsent(person.page) == []
+
+
+def test_who_missed_too_much_begins_with_a_snapshot_and_pages_back(
+    open_browser: Open, deployment: Deployment, wire: Wire, room: str
+) -> None:
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    bob.say("before")
+    bob.sees("before")
+    wire.cut()
+    bob.status("Connection lost")
+    talk(deployment.port(1), room, 1000, people=20)
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        eve.say("the last one")
+        stored = eve.stored()
+    wire.mend()
+    bob.wait_until_joined()
+    bob.sees("the last one")
+    assert bob.shown() == stored[-50:]
+    comes_to_show(bob, stored)
+
+
+def test_own_messages_are_edited_and_deleted_by_keyboard(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", deployment.port(2))
+    for text in ("one thing", "annother"):
+        ada.say(text)
+        bob.sees(text)
+    keyboard = ada.page.keyboard
+    box = ada.page.get_by_role("textbox", name="Message to")
+    expect(box).to_be_focused()
+    keyboard.press("ArrowUp")
+    editor = ada.page.get_by_role("textbox", name="Edit message")
+    expect(editor).to_be_focused()
+    expect(editor).to_have_value("annother")
+    keyboard.press("Escape")
+    expect(box).to_be_focused()
+    keyboard.press("ArrowUp")
+    editor.fill("another")
+    keyboard.press("Enter")
+    expect(box).to_be_focused()
+    for person in (ada, bob):
+        message = person.page.locator(".message", has_text="another")
+        expect(message.locator(".edited")).to_have_text("edited")
+    first = ada.page.locator(".message", has_text="one thing")
+    first.get_by_role("button", name="Delete").focus()
+    keyboard.press("Enter")
+    expect(ada.page.get_by_role("button", name="Keep")).to_be_focused()
+    keyboard.press("Shift+Tab")
+    keyboard.press("Enter")
+    expect(box).to_be_focused()
+    for person in (ada, bob):
+        expect(person.page.locator(".deleted .bubble")).to_have_text(["Message deleted"])
+        assert "one thing" not in person.page.locator("main").inner_text()
+    assert bob.page.get_by_role("button", name="Delete").count() == 0
+    with Stranger.guest("Eve", deployment.port(3), room) as eve:
+        for person in (ada, bob):
+            comes_to_show(person, eve.stored())
+
+
+def test_a_moderator_deletes_what_others_said_and_takes_them_out(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))  # opens the room, so it is hers
+    bob = open_browser("Bob", deployment.port(2))
+    bob.say("something rude")
+    ada.sees("something rude")
+    message = ada.page.locator(".message", has_text="something rude")
+    message.hover()
+    message.get_by_role("button", name="Delete").click()
+    message.get_by_role("button", name="Delete").click()
+    expect(bob.page.locator(".message.deleted")).to_have_count(1)
+    bob_id = bob.page.locator("main").get_attribute("data-user-id")
+    box = bob.page.get_by_role("textbox", name="Message to")
+    with Stranger.like(ada, deployment.port(1), room) as ada_at_work:
+        ada_at_work.write("chat.set_member", person=bob_id, role="member", muted=True)
+        expect(box).to_have_attribute("placeholder", "A moderator has muted you: you can read, but not write")
+        expect(bob.page.get_by_role("button", name="Send")).to_be_disabled()
+        ada_at_work.write("chat.set_member", person=bob_id, role="member", muted=False)
+        expect(bob.page.get_by_role("button", name="Send")).to_be_enabled()
+        box.fill("but I only")
+        ada_at_work.write("chat.set_member", person=bob_id, role="banned", muted=False)
+    bob.status("You are not in this room any more")
+    expect(box).to_have_value("but I only")
+    ada.say("now we can talk")
+    ada.sees("now we can talk")
+    bob.page.get_by_role("button", name="All rooms").click()
+    bob.page.wait_for_url("**/")
+    assert "now we can talk" not in bob.page.content()
+
+
+def test_posts_that_were_not_sent_outlive_their_tab(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", deployment.port(2))
+    ada.page.close()
+    ada.open_tab()
+    ada.wait_until_joined()
+    ada.page.route_web_socket("**/realtime/", without_answers)
+    ada.page.reload()
+    for text in ("written in vain", "and this, too"):
+        ada.say(text)
+    expect(ada.page.locator(".pending .delivery").last).to_contain_text("Waiting for the connection")
+    ada.page.reload()
+    expect(ada.page.locator(".pending .bubble")).to_have_text(["written in vain", "and this, too"])
+    assert len(kept_unsent(ada.page)) == 2
+    ada.page.close()
+    ada.open_tab()
+    for person in (ada, bob):
+        person.sees("and this, too")
+        assert person.texts() == ["written in vain", "and this, too"]
+    expect(ada.page.locator(".pending")).to_have_count(0)
+    assert kept_unsent(ada.page) == []
+
+
+def test_a_post_whose_answer_was_lost_is_there_once_after_the_tab_was_closed(
+    open_browser: Open, deployment: Deployment, wire: Wire, room: str
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    wire.hold()
+    bob.say("only once")
+    ada.sees("only once")
+    assert len(kept_unsent(bob.page)) == 1
+    bob.page.close()
+    wire.cut()
+    wire.mend()
+    bob.open_tab()
+    bob.wait_until_joined()
+    expect(bob.page.locator(".pending")).to_have_count(0)
+    ada.say("and then this")
+    for person in (ada, bob):
+        person.sees("and then this")
+        assert person.texts() == ["only once", "and then this"]
+    assert kept_unsent(bob.page) == []
+
+
+def test_two_tabs_send_what_waits_once_and_lose_nothing(
+    open_browser: Open, deployment: Deployment, wire: Wire, room: str
+) -> None:
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    first = bob.open_tab()
+    bob.wait_until_joined()
+    wire.cut()
+    bob.status("Connection lost")
+    bob.say("from the second tab")
+    second, bob.page = bob.page, first
+    bob.status("Connection lost")
+    bob.say("from the first tab")
+    for tab in (first, second):
+        expect(tab.locator(".pending")).to_have_count(2)
+    wire.mend()
+    for tab in (first, second):
+        expect(tab.locator(".pending")).to_have_count(0, timeout=30_000)
+        expect(tab.locator(".message")).to_have_count(2)
+        assert kept_unsent(tab) == []
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        stored = eve.stored()
+    assert sorted(message.text for message in stored) == ["from the first tab", "from the second tab"]
+    for tab in (first, second):
+        bob.page = tab
+        comes_to_show(bob, stored)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ({"code": "unknown", "message": "it may be stored"}, "it may be sent, or not"),
+        ({"code": "busy", "message": "come back later", "retry_after": 1.5}, "The node is busy."),
+    ],
+)
+def test_what_the_node_did_not_take_is_sent_again_with_the_same_key(
+    open_browser: Open, deployment: Deployment, error: dict[str, Any], words: str
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    keys: list[str] = []
+
+    def refuse_once(route: WebSocketRoute) -> None:
+        node = route.connect_to_server()
+
+        def command(text: str | bytes) -> None:
+            frame = json.loads(text)
+            if frame["command"] == "chat.post_message":
+                keys.append(frame["data"]["key"])
+                if len(keys) == 1:
+                    route.send(json.dumps({"id": frame["id"], "error": error}))
+                    return
+            node.send(text)
+
+        route.on_message(command)
+
+    ada.page.route_web_socket("**/realtime/", refuse_once)
+    ada.page.reload()
+    ada.wait_until_joined()
+    text = f"once, please, not {error['code']}"
+    ada.say(text)
+    expect(ada.page.locator(".delivery").last).to_contain_text(words)
+    ada.sees(text)
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    expect(ada.page.locator(".delivery").last).to_be_empty()
+
+
+def test_a_post_of_the_day_before_is_sent_only_as_something_new(
+    open_browser: Open, deployment: Deployment
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    now = ada.page.evaluate("Date.now()")
+    key = str(uuid7_at(now - 25 * HOUR_MILLISECONDS))
+    ada.page.evaluate(
+        """(key) => {
+          const { userId, room } = document.querySelector("main").dataset;
+          const data = { text: "an old thought" };
+          const kept = { key, command: "chat.post_message", data, tried: true, failed: "" };
+          localStorage.setItem(`unsent ${userId} ${room} ${key}`, JSON.stringify(kept));
+        }""",
+        key,
+    )
+    ada.page.reload()
+    ada.wait_until_joined()
+    expect(ada.page.get_by_role("alert")).to_contain_text("Perhaps not sent: it is more than a day old")
+    ada.page.get_by_role("button", name="Send as new").click()
+    ada.sees("an old thought")
+    expect(ada.page.get_by_role("alert")).to_have_count(0)
+    assert kept_unsent(ada.page) == []
+    assert ada.shown()[0].message_id != key
+
+
+def test_what_is_new_is_marked_and_counted_until_it_is_seen(
+    open_browser: Open, deployment: Deployment
+) -> None:
+    ada = open_browser("Ada", deployment.port(1), viewport={"width": 700, "height": 420})
+    bob = open_browser("Bob", deployment.port(2))
+    for number in range(12):
+        bob.say(f"line {number}")
+        ada.sees(f"line {number}")
+    title = ada.page.title()
+    assert not title.startswith("(")
+    # Going away tells the node how far it was read.
+    ada.page.goto(f"http://127.0.0.1:{deployment.port(1)}/")
+    bob.say("news")
+    bob.sees("news")
+    ada.page.go_back()
+    ada.wait_until_joined()
+    first_new = ada.page.locator(".divider.unread + .message .bubble")
+    expect(first_new).to_have_text("news")
+    log = ada.page.locator("#log")
+    log.evaluate("log => { log.scrollTop = 0; }")
+    jump = ada.page.get_by_role("button", name="new message")
+    for number in (1, 2):
+        bob.say(f"more news {number}")
+        expect(jump).to_have_text(f"{number} new message" + ("s" if number > 1 else "") + " ↓")
+    assert ada.page.title() == f"(2) {title}"
+    expect(first_new).to_have_text("more news 1")
+    jump.click()
+    expect(jump).to_be_hidden()
+    assert ada.page.title() == title
+
+
+def test_what_is_said_while_ones_node_is_killed_arrives_once(
+    open_browser: Open, deployment: Deployment, room: str, record_property: Callable[[str, object], None]
+) -> None:
+    ada = open_browser("Ada", deployment.plan.port)
+    bob = open_browser("Bob", deployment.plan.port)
+    for person in (ada, bob):
+        person.network_may_fail = True
+    node = ada.node
+    said = [f"number {number}" for number in range(40)]
+    try:
+        for text in said[:20]:
+            ada.say(text)
+        deployment.order("kill-node", node.removeprefix("node-"))
+        killed = time.monotonic()
+        for text in said[20:]:
+            ada.say(text)
+        ada.sees(said[-1])
+        record_property("s from a node's end to the last of 40 posts", f"{time.monotonic() - killed:.2f}")
+        bob.sees(said[-1])
+        with Stranger.guest("Eve", deployment.plan.port, room) as eve:
+            stored = eve.stored()
+        assert [message.text for message in stored] == said
+        for person in (ada, bob):
+            comes_to_show(person, stored)
+    finally:  # the other tests need the node
+        deployment.order("start-node", node.removeprefix("node-"))
+
+
+def test_the_client_takes_each_event_once_and_never_skips_one(
+    open_browser: Open, deployment: Deployment
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    taken, told, position, keys = ada.page.evaluate(
+        """async () => {
+          const { Positions } = await import("/static/chat/positions.js");
+          const { newKey, isTooOld, drawnAt } = await import("/static/chat/keys.js");
+          const positions = new Positions();
+          positions.follow("room.x", { epoch: 7, sequence: 3 }, () => {});
+          const taken = [3, 4, 4, 6, 5, 6, 2].map((sequence) => positions.take("room.x", sequence));
+          taken.push(positions.take("room.unknown", 1));
+          const told = [positions.confirm(), positions.confirm()];
+          told.push(positions.take("room.x", 7), positions.confirm());
+          const { epoch, sequence } = positions.get("room.x");
+          const many = Array.from({ length: 1000 }, () => newKey(1_700_000_000_000));
+          const keys = {
+            ordered: many.every((key, n) => n === 0 || many[n - 1] < key),
+            version: [...new Set(many.map((key) => key[14] + "89ab".includes(key[19])))],
+            at: drawnAt(many[0]),
+            old: [23, 25].map((hours) => isTooOld(many[0], 1_700_000_000_000 + hours * 3_600_000)),
+          };
+          return [taken, told, [epoch, sequence], keys];
+        }"""
+    )
+    assert taken == ["known", "next", "known", "beyond", "next", "next", "known", "known"]
+    assert told == [{"room.x": 6}, None, "next", {"room.x": 7}]
+    assert position == [7, 7]
+    assert keys["ordered"]
+    assert keys["version"] == ["7true"]
+    assert keys["at"] == 1_700_000_000_000
+    assert keys["old"] == [False, True]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +23,10 @@ from tests.postgres_server import PostgresServer, new_database
 SETTINGS: Final = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
 LOG_SECONDS: Final = 10.0
 
-_STATEMENT: Final = re.compile(r"LOG:  (?:execute [^:]*|statement): (.*)")
+_STATEMENT: Final = re.compile(r"LOG:  (?:execute [^:]*|statement):(?: (.*))?$")
+"""Its first line, which is empty where the text begins with a new one."""
 _NO_QUERY: Final = ("BEGIN", "COMMIT", "ROLLBACK", "SET")
-_MARK: Final = "SELECT 'the bench counts'"
+_marks: Final = count(1)
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 _HOLES: Final = """
@@ -100,13 +102,13 @@ class Database:
     def counting(self) -> Iterator[Counted]:
         """Its log names every statement meanwhile; that takes some of its speed."""
         self._set("log_statement", "all")
-        begin = self._marked(0)
+        begin = self._marked()
         counted = Counted([])
         yield counted
-        end = self._marked(begin)
+        end = self._marked()
         self._set("log_statement", "none")
-        matches = (_STATEMENT.search(line) for line in self._log[begin:end])
-        counted.statements = [match[1] for match in matches if match]
+        matches = (_STATEMENT.search(line) for line in self._log[begin + 1 : end])
+        counted.statements = [match[1] or "" for match in matches if match]
 
     # --- Inside ------------------------------------------------------------------------------------------
 
@@ -119,19 +121,14 @@ class Database:
             connection.execute("SELECT pg_reload_conf()")
         time.sleep(0.5)  # every process reads it when it is next asked something
 
-    def _marked(self, begin: int) -> int:
-        """Behind the line of the log that a statement of ours makes now."""
+    def _marked(self) -> int:
+        """The line of the log that a statement of ours makes now."""
+        mark = f"SELECT 'mark {next(_marks)} of the bench'"
         with self._connect() as connection:
-            connection.execute(_MARK)
-        found: list[int] = []
-
-        def comes() -> bool:
-            found[:] = [at for at, line in enumerate(self._log[begin:], begin) if _MARK in line]
-            return bool(found)
-
-        if not wait_until(comes, LOG_SECONDS):
+            connection.execute(mark)
+        if not wait_until(lambda: any(mark in line for line in self._log), LOG_SECONDS):
             raise WireError("PostgreSQL does not log what it is asked")
-        return found[-1] + 1
+        return next(at for at, line in enumerate(self._log) if mark in line)
 
 
 def _ticks(postmaster: int) -> int:

@@ -1,18 +1,18 @@
 """What clients of chat may ask: the data of each command."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
 
-from app.chat.models import PERSON_LIMIT, SLUG_PATTERN
+from app.chat.models import PERSON_PATTERN, SLUG_PATTERN
 
-HISTORY_LIMIT = 100
-RESUME_LIMIT = 1000
+HISTORY_LIMIT: Final = 100
+RESUME_LIMIT: Final = 1000
 """Rooms in one frame; a connection may be in fewer (`ROOMS_PER_CONNECTION`)."""
 
 Slug = Annotated[str, msgspec.Meta(pattern=rf"^{SLUG_PATTERN}\Z")]
-Person = Annotated[str, msgspec.Meta(pattern=rf"^[A-Za-z0-9_.:-]{{1,{PERSON_LIMIT}}}\Z")]
+Person = Annotated[str, msgspec.Meta(pattern=rf"^{PERSON_PATTERN}\Z")]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 

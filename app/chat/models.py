@@ -14,6 +14,7 @@ SLUG_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 TITLE_LIMIT: Final = 60
 PERSON_LIMIT: Final = 64
 """Characters of a person's id, and of their name as it was when they wrote a message."""
+PERSON_PATTERN: Final = rf"[A-Za-z0-9_.:-]{{1,{PERSON_LIMIT}}}"
 
 slug_validator: Final = RegexValidator(
     rf"\A{SLUG_PATTERN}\Z", f"expected 1 to {SLUG_LIMIT} of a-z, 0-9 and inner hyphens"

@@ -20,7 +20,7 @@ from app.chat.events import (
 from app.chat.models import Membership, Message, Role, Room
 from app.journal.entry import Entry, Stored
 from app.journal.journal import journal_of
-from app.journal.services import close_stream, open_stream
+from app.journal.services import close_stream, open_stream, publish_on_commit
 from app.realtime.event import Event, encode_frame
 from app.realtime.identity import Identity
 from app.realtime.node import Node
@@ -118,6 +118,26 @@ def remove_member(node: Node, room: str, *, sender: str, key: UUID, person: str)
     """End `person`'s membership, and what they hear of the room. Lifts a ban, too."""
     event = MemberRemoved(room, person, banned=False)
     return _append(node, event, Entry(room_group(room), event.name, key, sender, b"", removes=person))
+
+
+# --- What an operator does: with the caller's transaction, from Django's thread --------------------------
+
+
+def set_member_on_commit(room: str, person: str, role: Role, muted: bool) -> None:
+    """`set_member` in the name of the system."""
+    event, removes = member_event(room, person, role, muted)
+    publish_on_commit(room_group(room), event, removes=removes)
+
+
+def remove_member_on_commit(room: str, person: str) -> None:
+    """`remove_member` in the name of the system."""
+    publish_on_commit(room_group(room), MemberRemoved(room, person, banned=False), removes=person)
+
+
+def delete_message_on_commit(room: str, message: UUID) -> None:
+    """`delete_message` in the name of the system."""
+    event = MessageDeleted(room, str(message), datetime.now(UTC))
+    publish_on_commit(room_group(room), event, subject=message)
 
 
 def member_event(room: str, person: str, role: Role, muted: bool) -> tuple[Event, str]:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.failure.checker.judge import KINDS
 from tests.failure.checker.place import Place
@@ -20,7 +21,7 @@ from tests.failure.plan import EVERYTHING, ROUNDS, SEED
 Record = Callable[[str, object], None]
 
 
-def plays() -> Iterator[object]:
+def plays() -> Iterator[ParameterSet]:
     """Each scenario on each of its databases, one database after the other."""
     for database in ("postgresql", "sqlite"):
         for number in range(1, ROUNDS + 1):
@@ -37,7 +38,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield place
 
 
-@pytest.mark.parametrize(("place", "scenario", "number"), plays(), indirect=["place"], scope="module")
+@pytest.mark.parametrize(("place", "scenario", "number"), [*plays()], indirect=["place"], scope="module")
 async def test_nothing_is_lost_doubled_disordered_or_shown_to_the_wrong_person(
     place: Place, scenario: Scenario, number: int, record_property: Record
 ) -> None:

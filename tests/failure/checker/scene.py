@@ -42,6 +42,8 @@ class Scene:
         self.forgiven: set[str] = set()
         self.quiet = False
         """True: nobody writes for the moment."""
+        self.clicks_twice = True
+        """Now and then somebody sends the same command twice."""
         self.everything = False
         """True: as long as the issue says; false: short enough for the selection."""
         self._began = time.monotonic()
@@ -183,7 +185,7 @@ class Scene:
 
     def node_in_transaction(self) -> Node:
         """The node whose session waits within a transaction."""
-        return self.place.node_named(self._database.idle_in_transaction())
+        return self.place.node_named(self._database.node_in_transaction())
 
     def lock_sqlite(self, seconds: float) -> None:
         """Hold the write lock for that long."""
@@ -248,7 +250,7 @@ class Scene:
             client.write(room, "chat.edit_message", EDITED, message_id=subject, text=self._text(client))
         elif own and what < 0.18:
             client.write(room, "chat.delete_message", DELETED, message_id=random.choice(own).key)
-        elif own and what < 0.23:
+        elif own and what < 0.23 and self.clicks_twice:
             client.ask_again(random.choice(own))
         else:
             client.post(room, self._text(client))

@@ -18,13 +18,14 @@ ROWS = (
     " WHERE position_id = {} ORDER BY sequence"
 )
 MESSAGES = (
-    "SELECT m.id, m.sequence, m.sender_id, m.text, m.edited_at, m.deleted_at"
+    "SELECT m.id, m.sequence, m.sender, m.text, m.edited_at, m.deleted_at"
     " FROM chat_message m JOIN chat_room r ON r.id = m.room_id WHERE r.slug = {}"
 )
 
 WAITING = (
     "SELECT application_name FROM pg_stat_activity"
-    " WHERE state LIKE 'idle in transaction%' AND application_name LIKE 'carillon/%'"
+    " WHERE wait_event = 'ClientRead' AND xact_start < now() - interval '0.1 s'"
+    " AND application_name LIKE 'carillon/%'"
 )
 
 
@@ -50,13 +51,13 @@ class Database:
                 if stream in streams
             }
 
-    def idle_in_transaction(self) -> str:
+    def node_in_transaction(self) -> str:
         """The name of the node whose transaction waits for its end."""
         with self._cursor() as cursor:
             for _ in range(100):
                 cursor.execute(WAITING)
                 if found := cursor.fetchone():
-                    return str(found[0]).partition("/")[2]
+                    return str(found[0]).split("/")[1]
                 time.sleep(0.02)
         raise AssertionError("no transaction waits for its end")
 

@@ -16,6 +16,8 @@ from deploy.local.ports import HOST, free_ports
 CHUNK: Final = 2**16
 COMMIT_SENT: Final = b"COMMIT\0"
 """In what a client of PostgreSQL sends, and in the server's answer to it: `CommandComplete`."""
+BATCH: Final = b"INSERT INTO journal_event"
+"""In what a batch of the journal's writer sends, before its COMMIT: other transactions are left alone."""
 
 T = TypeVar("T")
 
@@ -32,6 +34,7 @@ class Proxy:
         """How many connections ended between COMMIT and its answer."""
         self._refuses = False
         self._cut_commits = 0
+        self._silent = False
         self._hold_commit: Future[None] | None = None
         self._links: set[_Link] = set()
         self._loop = asyncio.new_event_loop()
@@ -77,8 +80,12 @@ class Proxy:
         """End that many connections after the server has committed, and before the client is told."""
         self._cut_commits = count
 
-    def hold_next_commit(self) -> "Future[None]":
-        """Keep back the next COMMIT, and all that follows on its connection; done when one is held."""
+    def hold_next_commit(self, *, silent: bool = False) -> "Future[None]":
+        """Keep back the next COMMIT, and all that follows on its connection; done when one is held.
+
+        `silent`: the server is not even told when the client is gone.
+        """
+        self._silent = silent
         self._hold_commit = Future()
         return self._hold_commit
 
@@ -123,7 +130,7 @@ class Proxy:
 
     async def _forward(self, link: "_Link", reader: StreamReader, writer: StreamWriter) -> None:
         while data := await self._next(reader):
-            place = data.find(COMMIT_SENT)
+            place = data.find(COMMIT_SENT) if BATCH in data else -1
             if place >= 0 and self._cut_commits > 0:
                 self._cut_commits -= 1
                 link.commit_cut = True
@@ -132,6 +139,8 @@ class Proxy:
                 writer.write(data[: _start_of_message(data, place)])
                 held.set_result(None)
                 await reader.read()  # until the client is gone
+                if self._silent:
+                    await asyncio.Event().wait()
                 raise _Over
             writer.write(data)
             await writer.drain()

@@ -104,6 +104,19 @@ async def node_killed_holding_a_lock(scene: Scene) -> None:
     await scene.all_write_again()
 
 
+@scenario(databases=POSTGRESQL, control=False)
+async def node_cut_off_holding_a_lock(scene: Scene) -> None:
+    """A node is cut off from the database, without a reset, while its transaction holds a lock."""
+    way = scene.place.way_to_database
+    assert way is not None
+    held = way.hold_next_commit(silent=True)
+    await scene.until(held.done, "a COMMIT is held back")
+    with scene.broken("a COMMIT held back, and everything behind it"):
+        await scene.all_write_again()
+    way.cut()
+    await scene.all_write_again()
+
+
 @scenario()
 async def node_hung(scene: Scene) -> None:
     """A node stands still for 8 s and goes on (SIGSTOP, SIGCONT)."""

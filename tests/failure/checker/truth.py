@@ -53,12 +53,12 @@ class Database:
 
     def node_in_transaction(self) -> str:
         """The name of the node whose transaction waits for its end."""
-        with self._cursor() as cursor:
-            for _ in range(100):
+        for _ in range(100):
+            with self._cursor() as cursor:  # a transaction sees what others do only once
                 cursor.execute(WAITING)
                 if found := cursor.fetchone():
                     return str(found[0]).split("/")[1]
-                time.sleep(0.02)
+            time.sleep(0.02)
         raise AssertionError("no transaction waits for its end")
 
     @contextmanager

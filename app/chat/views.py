@@ -4,7 +4,6 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -46,7 +45,7 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
         title = slug.replace("-", " ").capitalize()
         return render(request, "chat/no_room.html", {"slug": slug, "title": title}, status=404)
     if not may_read(found, identity.id):
-        raise PermissionDenied
+        return render(request, "chat/no_entry.html", status=403)
     return render(request, "chat/room.html", {"room": found, "node": settings.NODE_NAME})
 
 

@@ -163,7 +163,7 @@ def test_a_moderator_deletes_what_others_said_and_takes_them_out(
         expect(bob.page.get_by_role("button", name="Send")).to_be_enabled()
         box.fill("but I only")
         ada_at_work.write("chat.set_member", person=bob_id, role="banned", muted=False)
-    bob.status("You are not in this room any more")
+    bob.status("You have been banned from this room")
     expect(box).to_have_value("but I only")
     ada.say("now we can talk")
     ada.sees("now we can talk")

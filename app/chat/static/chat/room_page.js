@@ -74,7 +74,9 @@ client.on("stream.blanked", (data, place) => place?.stream === stream && history
 client.on("chat.member_changed", here((change) => change.person === me.id && setRights(change)));
 client.on(
   "chat.member_removed",
-  here((change) => change.person === me.id && leave("You are not in this room any more: a moderator took you out.")),
+  here(({ person, banned }) => {
+    if (person === me.id) leave(banned ? "You have been banned from this room." : "You are not in this room any more.");
+  }),
 );
 client.on(
   "presence.joined",
@@ -130,7 +132,7 @@ async function join(hello, attempt = 0) {
   } catch (error) {
     if (client.state.hello !== hello) return;
     if (error.code === "not_found") leave("This room is not open any more.");
-    else if (error.code === "not_allowed") leave("You are not in this room any more.");
+    else if (error.code === "not_allowed") leave("This room is not open to you any more.");
     else {
       const seconds = error.retryAfter ?? 0.5 + backOff(attempt);
       setTimeout(() => client.state.hello === hello && join(hello, attempt + 1), seconds * 1000);

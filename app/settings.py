@@ -238,7 +238,7 @@ try:
     DATABASES = {"default": _database(DATABASE_URL)}
 
     # --- The journal -----------------------------------------------------------------------------------
-    DATABASE_PREPARED_STATEMENTS = env.bool("DATABASE_PREPARED_STATEMENTS", False)
+    DATABASE_PREPARED_STATEMENTS = env.bool("DATABASE_PREPARED_STATEMENTS", True)
     JOURNAL_QUEUE_ENTRIES = env.int("JOURNAL_QUEUE_ENTRIES", 10_000, validate=_positive)
     JOURNAL_QUEUE_BYTES = env.int("JOURNAL_QUEUE_BYTES", 16 * 2**20, validate=_positive)
     JOURNAL_QUEUE_SECONDS = env.float("JOURNAL_QUEUE_SECONDS", 5.0, validate=_positive)

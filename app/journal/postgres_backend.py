@@ -1,6 +1,7 @@
 """The writer's batches on PostgreSQL: one transaction in one round trip."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -17,18 +18,28 @@ from app.journal.postgres_connection import ConnectionLost, PostgresConnection, 
 from app.journal.statements import LOCK, POSTGRES_FAILED, POSTGRES_MOVED, POSTGRES_OUTBOX, postgres_store
 from app.realtime.stream import Position
 
+logger = logging.getLogger(__name__)
+
 LOCK_SECONDS: Final = 2
 """How long a batch waits for another one's locks, and how long the server waits for a node amid its batch."""
 
-_BEGIN: Final = (
+BEGIN: Final = (
     Statement(b"BEGIN ISOLATION LEVEL READ COMMITTED"),
-    Statement(b"SET LOCAL lock_timeout = %d" % (LOCK_SECONDS * 1000)),
-    Statement(b"SET LOCAL idle_in_transaction_session_timeout = %d" % (LOCK_SECONDS * 1000)),
+    # For this transaction only. And each row is looked up by an index, whatever the planner believes: before
+    # a table was analyzed, a plan that is kept would read all of it for each batch.
+    Statement(
+        b"SELECT set_config('lock_timeout', '%(s)ds', true),"
+        b" set_config('idle_in_transaction_session_timeout', '%(s)ds', true),"
+        b" set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
+        b" set_config('enable_mergejoin', 'off', true)" % {b"s": LOCK_SECONDS}
+    ),
 )
 _COMMIT: Final = Statement(b"COMMIT")
 
 _DATA: Final = ("21", "22", "23", "42", "44", "P0")
 """Classes of errors (SQLSTATE) that the same rows meet again."""
+
+_NOT_PREPARED: Final = "26000"
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -90,14 +101,14 @@ class PostgresBackend:
         connection = await self._open()
         try:
             async with asyncio.timeout(self._seconds):
-                results = await connection.run((*_BEGIN, *statements, _COMMIT))
+                results = await connection.run((*BEGIN, *statements, _COMMIT))
                 failed = _failure(results)
                 if failed is not None:
                     await connection.run([Statement(b"ROLLBACK")])
         except ConnectionLost as error:
             await self.close()
             # The commit comes last, so what failed before it was not committed.
-            failed = _failure(error.results[: len(_BEGIN) + len(statements)])
+            failed = _failure(error.results[: len(BEGIN) + len(statements)])
             if failed is None:
                 raise Unanswered(str(error)) from None
         except TimeoutError:
@@ -107,8 +118,20 @@ class PostgresBackend:
             await self.close()
             raise
         if failed is not None:
-            _raise(failed)
-        return results[len(_BEGIN) : -1]
+            await self._raise(failed)
+        return results[len(BEGIN) : -1]
+
+    async def _raise(self, failed: PGresult) -> NoReturn:
+        state = (failed.error_field(DiagnosticField.SQLSTATE) or b"").decode()
+        text = (failed.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
+        if state == _NOT_PREPARED and self._prepare:
+            logger.warning(
+                "a pooler between us and the database loses prepared statements: going on without. "
+                "DATABASE_PREPARED_STATEMENTS=false says so from the start"
+            )
+            self._prepare = False
+            await self.close()
+        raise (BadData if state.startswith(_DATA) else RolledBack)(f"{text} (SQLSTATE {state})")
 
     async def _open(self) -> PostgresConnection:
         if self._connection is not None and not self._connection.usable:
@@ -134,13 +157,6 @@ def _failure(results: Sequence[PGresult]) -> PGresult | None:
         if result.status == ExecStatus.FATAL_ERROR:
             return result if result.error_field(DiagnosticField.SQLSTATE) else None
     return None
-
-
-def _raise(failed: PGresult) -> NoReturn:
-    state = (failed.error_field(DiagnosticField.SQLSTATE) or b"").decode()
-    text = (failed.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
-    message = f"{text} (SQLSTATE {state})"
-    raise (BadData if state.startswith(_DATA) else RolledBack)(message)
 
 
 def _outbox_row(found: PGresult, row: int) -> tuple[int, Entry]:

@@ -7,11 +7,12 @@ It knows no tables, and keeps nothing in the session, so that PgBouncer may stan
 import asyncio
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from hashlib import sha256
 from typing import Any, NamedTuple, Self
 
 import psycopg
-from psycopg.pq import ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
 
@@ -37,7 +38,7 @@ class PostgresConnection:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._prepare = prepare
-        self._prepared: dict[bytes, bytes] = {}
+        self._prepared: set[bytes] = set()
         self._results: list[PGresult] = []
         self._done: Future[None] | None = None
         self._writing = False
@@ -68,23 +69,17 @@ class PostgresConnection:
             return await self._exchange(
                 [partial(self._pgconn.send_query_params, text, values) for text, values in statements]
             )
-        new = {
-            text: b"journal_%d" % (len(self._prepared) + number)
-            for number, text in enumerate(
-                {text: None for text, _ in statements if text not in self._prepared}
-            )
-        }
+        named = [(_name(text), text, values) for text, values in statements]
+        new = {name: text for name, text, _ in named if name not in self._prepared}
         if new:
-            send = self._pgconn.send_prepare
-            results = await self._exchange([partial(send, name, text) for text, name in new.items()])
-            if any(result.status != ExecStatus.COMMAND_OK for result in results):
+            results = await self._exchange(
+                [partial(self._pgconn.send_prepare, name, text) for name, text in new.items()]
+            )
+            if any(not _is_prepared(result) for result in results):
                 return results
-            self._prepared |= new
+            self._prepared |= new.keys()
         return await self._exchange(
-            [
-                partial(self._pgconn.send_query_prepared, self._prepared[text], values)
-                for text, values in statements
-            ]
+            [partial(self._pgconn.send_query_prepared, name, values) for name, _, values in named]
         )
 
     async def close(self) -> None:
@@ -157,3 +152,16 @@ class PostgresConnection:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket = -1
+
+
+@lru_cache(maxsize=1024)
+def _name(text: bytes) -> bytes:
+    """A name stands for one SQL only: a pooler that knows no prepared statements may give us a connection with
+    another node's, and there it must mean the same SQL, or nothing."""
+    return b"journal_" + sha256(text).hexdigest()[:32].encode()
+
+
+def _is_prepared(result: PGresult) -> bool:
+    if result.status == ExecStatus.COMMAND_OK:
+        return True
+    return result.error_field(DiagnosticField.SQLSTATE) == b"42P05"  # of that name, so of that SQL

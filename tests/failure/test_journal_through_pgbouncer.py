@@ -57,3 +57,14 @@ async def test_a_batch_leaves_no_setting_in_a_connection_that_others_get_next(
     for name in ("lock_timeout", "idle_in_transaction_session_timeout"):
         assert rows(database, f"SHOW {name}") == [("0",)]
     assert rows(database, "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'journal%'") == [(0,)]
+
+
+async def test_where_the_pooler_knows_no_prepared_statements_the_writers_go_on_without(
+    database: str, make_writer: MakeWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    writers = [make_writer(database, prepare=True) for _ in range(4)]
+    for round_ in range(10):
+        answers = await asyncio.gather(*(writer.append(plain()) for writer in writers))
+        sequences = sorted(answer.position.sequence for answer in answers)
+        assert sequences == list(range(4 * round_ + 1, 4 * round_ + 5))
+    assert "going on without" in caplog.text

@@ -9,7 +9,7 @@ import pytest
 from psycopg.pq import ExecStatus
 
 from app.journal.entry import Busy, OutcomeUnknown
-from app.journal.postgres_backend import _BEGIN, LOCK_SECONDS
+from app.journal.postgres_backend import BEGIN, LOCK_SECONDS
 from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
 from app.journal.statements import LOCK
 from app.observability import metrics
@@ -184,7 +184,7 @@ async def test_a_node_that_stands_still_amid_its_batch_holds_its_locks_for_two_s
     database: str, make_writer: MakeWriter
 ) -> None:
     still = await PostgresConnection.open({"conninfo": database}, prepare=False)
-    results = await still.run([*_BEGIN, Statement(LOCK, [b"{notes.a,notes.b}"])])
+    results = await still.run([*BEGIN, Statement(LOCK, [b"{notes.a,notes.b}"])])
     assert results[-1].status == ExecStatus.TUPLES_OK
     writer = make_writer(database, bounds=BOUNDS._replace(seconds=3 * LOCK_SECONDS))
     assert (await writer.append(plain())).position.sequence == 1

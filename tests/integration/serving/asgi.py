@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 import os
+import time
 from collections import Counter
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
@@ -117,6 +118,11 @@ class Consumer(RealtimeConsumer):
     @command("fail")
     def fail(self, data: NoData) -> None:
         raise RuntimeError("this command always fails")
+
+    @command("block")
+    def block(self, data: Number) -> None:
+        """The event loop stands still for so many seconds."""
+        time.sleep(data.number)
 
     @command("close_code_of")
     def close_code_of(self, data: Group) -> Number:

@@ -1,9 +1,16 @@
 """What runs where, and what a person can try with it, as text. Asks, and changes nothing."""
 
+import json
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+
 from deploy.local.nodes import Nodes
 from deploy.local.plan import Plan
+from deploy.local.ports import HOST
 from deploy.local.redis_servers import RedisServers, RedisServersError
 from deploy.local.task_worker import NAME, TaskWorker
+
+ANSWER_SECONDS: Final = 1.0
 
 
 def rows(plan: Plan, nodes: Nodes, worker: TaskWorker, redis: RedisServers) -> list[list[str]]:
@@ -12,6 +19,8 @@ def rows(plan: Plan, nodes: Nodes, worker: TaskWorker, redis: RedisServers) -> l
     for number in range(1, plan.nodes + 1):
         pid = nodes.pid(number)
         remark = f"{plan.url(plan.internal_port(number))}metrics" if pid else "dead"
+        if pid and (heard := _heard_by(plan.internal_port(number))):
+            remark = f"{heard}; {remark}"
         made.append([f"node-{number}", plan.url(plan.node_port(number)), str(pid or ""), remark])
     if worker.wanted:
         remark = "background tasks; /metrics" if worker.pid else "dead"
@@ -24,6 +33,19 @@ def rows(plan: Plan, nodes: Nodes, worker: TaskWorker, redis: RedisServers) -> l
         role = "watches" if name.startswith("sentinel") else "primary" if port == primary else "replica"
         made.append([name, f"127.0.0.1:{port}", str(pid or ""), role if pid else "dead"])
     return made
+
+
+def _heard_by(internal_port: int) -> str:
+    """How many nodes the one on that port hears, itself included; empty if it does not say."""
+    connection = HTTPConnection(HOST, internal_port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/peers")
+        own, *others = json.loads(connection.getresponse().read())["nodes"]
+        return f"hears {len(own['hears'])} of {len(others) + 1} nodes"
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        return ""
+    finally:
+        connection.close()
 
 
 def what_to_try(plan: Plan) -> str:

@@ -33,13 +33,29 @@ async def test_a_redis_that_restarts_empty_is_joined_again_with_all_groups(alone
     async with listening(RedisBroker()) as ear:
         await ear.join(*[f"g{n}" for n in range(1_000)])
         await eventually(lambda: ear.broker.connected, "the broker is connected")
+        before = ear.broker.bus_id
         await asyncio.to_thread(alone.kill, "redis-1")
         await eventually(lambda: ear.states == [True, False], "the loss is noticed")
         await asyncio.to_thread(alone.restart, "redis-1")
         await eventually(lambda: ear.broker.connected, "the broker is back")
+        assert ear.broker.bus_id not in ("", before), "another life of Redis"
         for n in range(1_000):
             ear.broker.publish(f"g{n}", b"again")
         await eventually(lambda: len(ear.heard) == 1_000, "every group is heard again")
+
+
+async def test_who_is_told_to_joins_the_same_bus_anew_with_all_groups(alone: RedisServers) -> None:
+    async with listening(RedisBroker()) as ear, listening(RedisBroker()) as other:
+        await ear.join(*[f"g{n}" for n in range(100)])
+        await eventually(lambda: ear.broker.connected and other.broker.connected, "both are connected")
+        assert ear.broker.bus_id == other.broker.bus_id != ""
+        ear.broker.reconnect()
+        await eventually(lambda: ear.states == [True, False, True], "the broker is back")
+        for n in range(100):
+            other.broker.publish(f"g{n}", b"again")
+        await eventually(lambda: len(ear.heard) == 100, "every group is heard again")
+        assert ear.broker.bus_id == other.broker.bus_id
+        assert other.states == [True]
 
 
 async def test_a_user_needs_the_right_password_and_no_other_rights_than_documented(
@@ -62,6 +78,7 @@ async def test_a_user_needs_the_right_password_and_no_other_rights_than_document
         ear.broker.unsubscribe("g")
         await ear.broker.flush(PATIENCE)
         await eventually(lambda: ear.broker.connected, "the broker is connected")
+        assert ear.broker.bus_id == "", "INFO is not among its rights, and not needed"
         assert "refused" not in caplog.text.partition("joined")[2]
 
 

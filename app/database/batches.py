@@ -16,8 +16,12 @@ from app.database.thread import OutageLog, in_database_thread
 ANSWER_SECONDS: Final = 5.0
 """A database that does not answer for so long is as good as gone: the client is told to come back."""
 
-BATCH_LIMIT: Final = 2000
+BATCH_LIMIT: Final = 4000
 """Questions answered at once: what comes behind them does not wait for ever."""
+
+RUSH: Final = 100
+RUSH_SECONDS: Final = 0.05
+"""Where so many ask at once more are on their way: the next answer is put off so long, and is for all."""
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -67,6 +71,8 @@ class Batches(Generic[Question, Answer]):
                     answer: self._waiting.pop(answer) for answer in [*islice(self._waiting, BATCH_LIMIT)]
                 }
                 await self._answer(batch)
+                if len(batch) >= RUSH:
+                    await asyncio.sleep(RUSH_SECONDS)
         finally:
             self._task = None
 

@@ -66,6 +66,23 @@ async def test_no_answer_is_longer_than_the_limit(
     assert database.asked == [[2, 4], [6, 8], [10]]
 
 
+async def test_a_rush_is_waited_for(
+    database: Database, doubles: "Batches[int, int]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "RUSH", 2)
+    pause = asyncio.Event()
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: pause.wait())
+    database.may_answer.set()
+    await asyncio.gather(doubles.ask(2), doubles.ask(4))
+    others = [asyncio.create_task(doubles.ask(6))]
+    await asyncio.to_thread(lambda: None)  # the first of the next is there, and not answered alone
+    others.append(asyncio.create_task(doubles.ask(8)))
+    await asyncio.to_thread(lambda: None)
+    pause.set()
+    assert await asyncio.gather(*others) == [12, 16]
+    assert database.asked == [[2, 4], [6, 8]]
+
+
 async def test_an_exception_is_for_the_one_who_asked(
     database: Database, doubles: "Batches[int, int]"
 ) -> None:

@@ -24,7 +24,6 @@ SETTINGS: Final = ("server_version", "fsync", "synchronous_commit", "full_page_w
 LOG_SECONDS: Final = 10.0
 
 _STATEMENT: Final = re.compile(r"LOG:  (?:execute [^:]*|statement):(?: (.*))?$")
-"""Its first line, which is empty where the text begins with a new one."""
 _NO_QUERY: Final = ("BEGIN", "COMMIT", "ROLLBACK", "SET")
 _marks: Final = count(1)
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
@@ -43,14 +42,14 @@ _STORED: Final = """
 
 @dataclass
 class Counted:
-    """What the server was asked for meanwhile; filled at the end."""
+    """What the server was asked for meanwhile, the first line of each; filled at the end."""
 
     statements: list[str]
 
     @property
     def queries(self) -> list[str]:
-        """Without those that only begin, end or set something."""
-        return [one for one in self.statements if not one.startswith(_NO_QUERY)]
+        """Without those that only begin, end or set something, and empty ones: is anybody there?"""
+        return [one for one in self.statements if one and not one.startswith(_NO_QUERY)]
 
 
 class Database:
@@ -107,8 +106,11 @@ class Database:
         yield counted
         end = self._marked()
         self._set("log_statement", "none")
-        matches = (_STATEMENT.search(line) for line in self._log[begin + 1 : end])
-        counted.statements = [match[1] or "" for match in matches if match]
+        lines = self._log[begin + 1 : end + 1]
+        matches = zip(map(_STATEMENT.search, lines[:-1]), lines[1:], strict=True)
+        # What does not fit into the first line stands in the next ones, behind a tab.
+        texts = [match[1] or (behind if behind[:1] == "\t" else "") for match, behind in matches if match]
+        counted.statements = [text.strip() for text in texts]
 
     # --- Inside ------------------------------------------------------------------------------------------
 

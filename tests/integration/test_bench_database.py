@@ -70,9 +70,10 @@ def test_queries_of_everybody_are_counted_and_what_only_frames_them_is_not(datab
         with database.counting() as counted:
             other.execute("\n   SELECT count(*)\n   FROM chat_message WHERE id = %s", ["a"])
             other.execute("SELECT 2")
+            other.execute("")
             other.commit()
         other.execute("SELECT 'too late'")
-        assert counted.queries == ["", "SELECT 2"]  # of a text that begins with a new line the first is empty
+        assert counted.queries == ["SELECT count(*)", "SELECT 2"]
         with database.counting() as counted:
             other.execute("SELECT 'again'")
     assert counted.queries == ["SELECT 'again'"]

@@ -147,6 +147,9 @@ async def primary_killed(scene: Scene) -> None:
     """Redis' primary is killed; the Sentinels promote the replica."""
     redis = scene.place.redis
     with scene.broken("primary killed"):
+        # What it was given in its last moments it passes on to nobody.
+        await scene.do(redis.pause, "primary")
+        await scene.some_writes(20)
         old = await scene.do(redis.kill, "primary")
         await scene.do(redis.wait_until_promoted, old)
     await scene.all_write_again()

@@ -19,6 +19,10 @@ from tests.failure.checker.truth import Database
 PATIENCE: Final = 60.0
 WRITES_PER_SECOND: Final = 4.0
 """Of each client: much less than a node can bear, so that the test's own process is no bottleneck."""
+HURRY: Final = 4 * WRITES_PER_SECOND
+"""While something is broken: what is lost in a moment has to be said in that moment."""
+UNSENT_LIMIT: Final = 8
+"""Who has so much without an answer waits."""
 CLIENTS: Final = 9
 ROOMS: Final = 4
 
@@ -50,6 +54,7 @@ class Scene:
         self._database = Database(place.url)
         self._writers: list[Task[None]] = []
         self._told = 0
+        self._broken = False
 
     @classmethod
     @asynccontextmanager
@@ -110,9 +115,11 @@ class Scene:
     def broken(self, what: str) -> Iterator[None]:
         """From here to the end of the block; the story tells of it."""
         began = self.clock()
+        self._broken = True
         try:
             yield
         finally:
+            self._broken = False
             self.faults.append(Fault(what, began, self.clock()))
 
     async def do(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -134,16 +141,11 @@ class Scene:
         return all(client.node and client.is_in_all for client in self.clients)
 
     async def all_write_again(self) -> None:
-        """Everybody is in, and something that is asked for now is answered to each of them."""
+        """Everybody is in, and what each of them asks for now, in each room, is stored."""
         await self.until(self.all_are_in, "all are in their rooms again")
-        asked = [
-            (client, client.post(client.rooms[0], self._text(client)))
-            for client in self.clients
-            if client.rooms
-        ]
+        asked = [client.post(room, self._text(client)) for client in self.clients for room in client.rooms]
         await self.until(
-            lambda: all(one.answers and not one.answers[-1].error for _, one in asked),
-            "everybody's next message is stored",
+            lambda: all(one.acknowledged is not None for one in asked), "everybody's next messages are stored"
         )
 
     def acknowledged(self) -> int:
@@ -234,8 +236,8 @@ class Scene:
 
     async def _write_on(self, client: Client, random: Random, rooms: list[str]) -> None:
         while True:
-            await asyncio.sleep(random.expovariate(WRITES_PER_SECOND))
-            if not self.quiet and client.unsent < 2 * WRITES_PER_SECOND:
+            await asyncio.sleep(random.expovariate(HURRY if self._broken else WRITES_PER_SECOND))
+            if not self.quiet and client.unsent < UNSENT_LIMIT:
                 self._write(client, random, random.choice(rooms))
 
     def _write(self, client: Client, random: Random, room: str) -> None:

@@ -1,12 +1,13 @@
-"""Every WebSocket door, and who runs the tasks of each named channel."""
+"""Every WebSocket door, every stream of events over HTTP, and who runs the tasks of each named channel."""
 
 from functools import partial
 
 from django.urls import path, re_path
 
 from app.accounts.consumers import AccountTasks
-from app.accounts.middleware import refuse
+from app.accounts.middleware import IdentityMiddleware, OriginCheck, refuse
 from app.chat.consumers import ChatConsumer, RoomConsumer
+from app.chat.event_stream import event_stream
 from app.chat.models import SLUG_PATTERN
 
 # Django's stubs know views only; Channels routes ASGI applications by the same patterns.
@@ -14,6 +15,14 @@ websocket_urlpatterns = [
     path("realtime/", ChatConsumer.as_asgi()),  # type: ignore[arg-type]
     re_path(rf"^realtime/rooms/(?P<slug>{SLUG_PATTERN})/\Z", RoomConsumer.as_asgi()),  # type: ignore[arg-type]
     re_path("", partial(refuse, "no_door")),  # type: ignore[arg-type]
+]
+
+# HTTP beside Django: what would hold one of its threads for as long as somebody listens.
+http_urlpatterns = [
+    re_path(
+        rf"^rooms/(?P<slug>{SLUG_PATTERN})/events/\Z",
+        OriginCheck(IdentityMiddleware(event_stream)),  # type: ignore[arg-type]
+    ),
 ]
 
 task_consumers = {"accounts": AccountTasks.as_asgi()}

@@ -36,7 +36,7 @@ REFUSALS: Final = {
 
 
 class OriginCheck:
-    """Lets a WebSocket through only from a page of ours, or from a program that brings a ticket."""
+    """Lets a WebSocket, or a stream of events, through only from a page of ours or to a program."""
 
     def __init__(self, app: Application) -> None:
         self.app = app
@@ -95,6 +95,10 @@ class IdentityMiddleware:
 
 
 def _ticket(scope: Scope) -> str | None:
+    """From the subprotocols; a plain request brings it as `Authorization: Bearer …`."""
+    if scope["type"] == "http":
+        kind, _, value = _header(scope, b"authorization").decode("latin-1").partition(" ")
+        return value if kind.lower() == "bearer" else None
     for subprotocol in scope.get("subprotocols", ()):
         if subprotocol.startswith(TICKET_PREFIX):
             return str(subprotocol[len(TICKET_PREFIX) :])
@@ -110,6 +114,10 @@ def _header(scope: Scope, name: bytes) -> bytes:
 def _origin_allowed(scope: Scope) -> bool:
     origin = _header(scope, b"origin").decode("latin-1").lower()
     if not origin:
+        if scope["type"] == "http":
+            # A browser leaves it out where a page asks its own host; what other pages ask for without it,
+            # they do not get to read.
+            return _header(scope, b"sec-fetch-site") in (b"", b"same-origin", b"none")
         # No browser leaves it out, so nobody's cookies are at risk; the ticket itself is checked further in.
         return _ticket(scope) is not None
     if origin in settings.ALLOWED_ORIGINS:
@@ -125,13 +133,16 @@ def _origin_allowed(scope: Scope) -> bool:
 
 
 async def refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer an upgrade with one of `REFUSALS` instead of accepting it."""
+    """Answer an upgrade, or a request, with one of `REFUSALS` instead of accepting it."""
     metrics.connections_refused.labels(reason).inc()
-    await receive()
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close"})
-        return
+    prefix = ""
+    if scope["type"] == "websocket":
+        await receive()
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close"})
+            return
+        prefix = "websocket."
     status, text = REFUSALS[reason]
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": f"{reason}: {text}\n".encode()})
+    await send({"type": f"{prefix}http.response.start", "status": status, "headers": headers})
+    await send({"type": f"{prefix}http.response.body", "body": f"{reason}: {text}\n".encode()})

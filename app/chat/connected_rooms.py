@@ -5,7 +5,7 @@ A room is entered before it is spoken of, so whatever the way out is, it is left
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -23,7 +23,7 @@ from app.chat.models import Role
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import RETRY_SECONDS, Question, RoomRead, reads_of
 from app.journal.journal import journal_of
-from app.presence.services import presence_of
+from app.presence.services import People, presence_of
 from app.realtime.connection import Connection
 from app.realtime.handlers import Reply
 from app.realtime.identity import Identity
@@ -37,10 +37,21 @@ logger = logging.getLogger(__name__)
 
 
 class ConnectedRooms:
-    """Of one connection of one person."""
+    """Of one connection of one person. `seen`: others see them there. `on_ended` is called when a room ended
+    from the server's side, after it was left."""
 
-    def __init__(self, node: Node, connection: Connection, person: Identity) -> None:
+    def __init__(
+        self,
+        node: Node,
+        connection: Connection,
+        person: Identity,
+        *,
+        seen: bool = True,
+        on_ended: Callable[[Ended], None] | None = None,
+    ) -> None:
         self._node = node
+        self._seen = seen
+        self._on_ended = on_ended
         self._connection = connection
         self._person = person
         self._followings: dict[str, Following | None] = {}
@@ -82,7 +93,8 @@ class ConnectedRooms:
         if following is not None:
             following.end()
         self._node.streams.leave(room_group(slug))
-        presence_of(self._node).leave(slug, self._person.id, self._connection)
+        if self._seen:
+            presence_of(self._node).leave(slug, self._person.id, self._connection)
 
     def leave_all(self) -> None:
         """The connection is gone: nobody enters anything any more."""
@@ -135,8 +147,10 @@ class ConnectedRooms:
         self._followings[slug] = None
 
     def _joined(self, slug: str, read: RoomRead, after: Position | None) -> RoomJoined:
-        presence = presence_of(self._node)
-        people = presence.enter(slug, room_group(slug), self._person, self._connection)
+        people = People([], 0)
+        if self._seen:
+            presence = presence_of(self._node)
+            people = presence.enter(slug, room_group(slug), self._person, self._connection)
         standing = read.standing
         last_read, unread = markers_of(self._node).newest(slug, self._person.id, standing)
         return RoomJoined(
@@ -175,6 +189,8 @@ class ConnectedRooms:
     def _ended(self, slug: str, ended: Ended) -> None:
         """Removed, or reset: the client was told, and is here no longer."""
         self.leave(slug)
+        if self._on_ended is not None:
+            self._on_ended(ended)
 
 
 def _start(read: RoomRead, after: Position | None) -> Position:

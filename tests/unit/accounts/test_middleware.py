@@ -7,10 +7,10 @@ from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from app.accounts import tickets
-from app.accounts.middleware import IdentityMiddleware, OriginCheck
+from app.accounts.middleware import IdentityMiddleware, OriginCheck, Receive, Scope, Send
 from app.accounts.tickets import Claim
 from app.realtime.identity import Identity
-from tests.unit.accounts.wire import Arrived, outcome, websocket
+from tests.unit.accounts.wire import Arrived, http, outcome, websocket
 
 ACCEPTED = ["websocket.accept"]
 REFUSED = [403, "origin"]
@@ -162,3 +162,29 @@ async def test_nobody_is_refused() -> None:
     before = refused("no_identity")
     assert await outcome(IdentityMiddleware(Arrived()), websocket()) == [401, "no_identity"]
     assert refused("no_identity") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, ["http.response.start"]),
+        ({"sec-fetch-site": "same-origin"}, ["http.response.start"]),
+        ({"origin": "http://testserver"}, ["http.response.start"]),
+        ({"origin": "http://elsewhere.example"}, [403, "origin"]),
+        ({"sec-fetch-site": "cross-site"}, [403, "origin"]),
+        ({"sec-fetch-site": "same-site"}, [403, "origin"]),
+        ({"authorization": "Bearer nonsense"}, [401, "ticket_invalid"]),
+        ({"authorization": "Basic nonsense"}, [401, "no_identity"]),
+    ],
+)
+async def test_a_stream_of_events_is_guarded_like_a_connection(
+    headers: dict[str, str], expected: list[Any]
+) -> None:
+    async def arrived(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["identity"] == GUEST.identity
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    if expected == ["http.response.start"]:
+        headers = headers | {"authorization": f"Bearer {tickets.issue(GUEST)}"}
+    scope = http(headers)
+    assert await outcome(OriginCheck(IdentityMiddleware(arrived)), scope) == expected

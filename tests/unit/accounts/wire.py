@@ -1,6 +1,6 @@
 """A WebSocket as an ASGI server shows it to an application, without the server."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.accounts.middleware import Application, Receive, Scope, Send
@@ -39,8 +39,14 @@ def websocket(
     }
 
 
+def http(headers: Mapping[str, str]) -> Scope:
+    """A plain request."""
+    named = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"testserver"), *named]}
+
+
 async def outcome(app: Application, scope: Scope) -> list[Any]:
-    """What `app` sends for one upgrade: the status of a refusal, or the types of its messages."""
+    """What `app` sends for one upgrade or request: the status of a refusal, or the types of its messages."""
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -55,9 +61,10 @@ async def outcome(app: Application, scope: Scope) -> list[Any]:
 
 def _summary(sent: Iterable[Any]) -> Iterable[Any]:
     for message in sent:
-        if message["type"] == "websocket.http.response.start":
+        kind = message["type"].removeprefix("websocket.")
+        if kind == "http.response.start" and message["status"] != 200:
             yield message["status"]
-        elif message["type"] == "websocket.http.response.body":
+        elif kind == "http.response.body":
             yield message["body"].decode().partition(":")[0]
         else:
             yield message["type"]

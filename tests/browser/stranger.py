@@ -4,8 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
-from uuid import UUID
+from typing import Any, Self
 
 from websockets.sync.client import ClientConnection
 
@@ -14,13 +13,6 @@ from tests.person import Person, Shown
 from tests.visitor import Door, Visitor
 
 PASSING = {"rate_limited", "busy"}
-
-
-class Posted(NamedTuple):
-    """A message of one's own."""
-
-    sender: "Stranger"
-    message_id: str
 
 
 class Stranger:
@@ -49,8 +41,10 @@ class Stranger:
         with visitor.connect(origin=None, ticket=visitor.ticket()) as connection:
             yield cls(connection, room)
 
-    def say(self, text: str) -> Posted:
-        return Posted(self, self.write("chat.post_message", text=text)["message_id"])
+    def say(self, text: str) -> str:
+        """The id of the message."""
+        message_id: str = self.write("chat.post_message", text=text)["message_id"]
+        return message_id
 
     def write(self, command: str, **data: Any) -> dict[str, Any]:
         """A command that changes the room."""
@@ -96,25 +90,17 @@ class Stranger:
                 return frame
 
 
-def talk(port: int, room: str, count: int, *, people: int = 10) -> list[Posted]:
+def talk(port: int, room: str, count: int, *, people: int = 10) -> None:
     """Some people say `count` things between them, edit every tenth and delete every twentieth."""
-    said: list[Posted] = []
     for number in range(people):
         with Stranger.guest(f"Guest {number}", port, room) as stranger:
             for turn in range(count // people):
-                posted = stranger.say(f"guest {number} says {turn}")
-                said.append(posted)
+                message_id = stranger.say(f"guest {number} says {turn}")
                 if turn % 10 == 4:
-                    change = {"message_id": posted.message_id, "text": f"guest {number} means {turn}"}
-                    stranger.write("chat.edit_message", **change)
+                    text = f"guest {number} means {turn}"
+                    stranger.write("chat.edit_message", message_id=message_id, text=text)
                 if turn % 20 == 9:
-                    stranger.write("chat.delete_message", message_id=posted.message_id)
-    return said
-
-
-def uuid7_at(milliseconds: int) -> UUID:
-    """A key that was drawn then."""
-    return new_key(milliseconds)
+                    stranger.write("chat.delete_message", message_id=message_id)
 
 
 def _visitor(port: int) -> Visitor:

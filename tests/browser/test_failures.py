@@ -142,7 +142,7 @@ def test_without_redis_everybody_goes_on_talking_and_is_told_that_it_takes_longe
     expect(bob.page.locator(".person")).to_have_count(3)
     deployment.kill_redis()
     for person in (ada, bob):
-        person.status("Messages to and from other nodes take a second")
+        person.status("Messages between nodes take a second")
     ada.say("by way of the database")
     said = time.monotonic()
     bob.sees("by way of the database", node="node-1")

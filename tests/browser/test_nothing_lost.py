@@ -1,16 +1,18 @@
 """Nothing lost, nothing twice, in order: whoever was away ends with the same page as whoever never left."""
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
+from app.journal.keys import new_key
 from tests.browser.conftest import Open
 from tests.browser.deployment import Deployment
-from tests.browser.stranger import Stranger, talk, uuid7_at
+from tests.browser.interference import Frame, Interference
+from tests.browser.stranger import Stranger, talk
 from tests.browser.wire import Wire
 from tests.person import Person, Shown
 
@@ -21,16 +23,23 @@ def comes_to_show(person: Person, stored: list[Shown]) -> None:
     """The page shows exactly what the server has, after it had time to."""
     last = person.page.locator(f'.message:not(.pending)[data-id="{stored[-1].message_id}"]')
     expect(last).to_have_count(1, timeout=30_000)
-    deadline = time.monotonic() + 20
-    while (shown := person.read_from_the_beginning()) != stored and time.monotonic() < deadline:
-        person.page.wait_for_timeout(100)
-    assert shown == stored
+    with suppress(AssertionError):
+        until(person, lambda: person.read_from_the_beginning() == stored)
+    assert person.shown() == stored
     assert person.page.locator(".pending").count() == 0
 
 
 def kept_unsent(page: Page) -> list[str]:
     keys: list[str] = page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('unsent '))")
     return keys
+
+
+def until(person: Person, condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait, while the person's page goes on."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        person.page.wait_for_timeout(50)
 
 
 def without_answers(route: WebSocketRoute) -> None:
@@ -54,10 +63,8 @@ def test_two_windows_end_equal_to_the_server(
     bob.say("said while the network broke")
     bob.page.get_by_role("textbox", name="Message to").fill("half a thought of Bob")
     with Stranger.guest("Eve", deployment.port(2), room) as eve:
-        while bob.page.locator(".pending").get_attribute("data-id") not in {
-            message.message_id for message in eve.stored()
-        }:
-            bob.page.wait_for_timeout(50)
+        on_its_way = bob.page.locator(".pending").get_attribute("data-id")
+        until(bob, lambda: eve.stored()[-1].message_id == on_its_way)
         wire.cut()
         bob.status("Connection lost")
         with Stranger.like(bob, deployment.port(2), room) as bobs_phone:
@@ -225,6 +232,8 @@ def test_two_tabs_send_what_waits_once_and_lose_nothing(
 ) -> None:
     bob = open_browser("Bob", wire.port)
     bob.network_may_fail = True
+    between = Interference()
+    bob.context.route_web_socket("**/realtime/", between.route)
     first = bob.open_tab()
     bob.wait_until_joined()
     wire.cut()
@@ -238,11 +247,12 @@ def test_two_tabs_send_what_waits_once_and_lose_nothing(
     wire.mend()
     for tab in (first, second):
         expect(tab.locator(".pending")).to_have_count(0, timeout=30_000)
-        expect(tab.locator(".message")).to_have_count(2)
         assert kept_unsent(tab) == []
     with Stranger.guest("Eve", deployment.port(2), room) as eve:
         stored = eve.stored()
     assert sorted(message.text for message in stored) == ["from the first tab", "from the second tab"]
+    keys = [post["key"] for post in between.said("chat.post_message")]
+    assert len(keys) == len(set(keys)) == 2
     for tab in (first, second):
         bob.page = tab
         comes_to_show(bob, stored)
@@ -259,32 +269,111 @@ def test_what_the_node_did_not_take_is_sent_again_with_the_same_key(
     open_browser: Open, deployment: Deployment, error: dict[str, Any], words: str
 ) -> None:
     ada = open_browser("Ada", deployment.port(1))
-    keys: list[str] = []
+    refused: list[str] = []
 
-    def refuse_once(route: WebSocketRoute) -> None:
-        node = route.connect_to_server()
+    def refuse_once(command: Frame) -> Frame | None:
+        if command["command"] != "chat.post_message" or refused:
+            return None
+        refused.append(command["data"]["key"])
+        return {"id": command["id"], "error": error}
 
-        def command(text: str | bytes) -> None:
-            frame = json.loads(text)
-            if frame["command"] == "chat.post_message":
-                keys.append(frame["data"]["key"])
-                if len(keys) == 1:
-                    route.send(json.dumps({"id": frame["id"], "error": error}))
-                    return
-            node.send(text)
-
-        route.on_message(command)
-
-    ada.page.route_web_socket("**/realtime/", refuse_once)
+    between = Interference(answer=refuse_once)
+    ada.page.route_web_socket("**/realtime/", between.route)
     ada.page.reload()
     ada.wait_until_joined()
     text = f"once, please, not {error['code']}"
     ada.say(text)
     expect(ada.page.locator(".delivery").last).to_contain_text(words)
     ada.sees(text)
-    assert len(keys) == 2
-    assert len(set(keys)) == 1
+    assert [post["key"] for post in between.said("chat.post_message")] == refused * 2
     expect(ada.page.locator(".delivery").last).to_be_empty()
+
+
+def test_events_that_are_lost_or_repeated_on_the_way_are_shown_once_and_in_order(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    bob = open_browser("Bob", deployment.port(1))
+    lost: set[int] = set()
+
+    def muddle(frame: Frame) -> Iterator[Frame]:
+        sequence = frame.get("sequence", 0)
+        if sequence % 7 == 3 and sequence not in lost:
+            lost.add(sequence)
+            return
+        yield frame
+        if sequence % 5 == 1:
+            yield frame
+
+    between = Interference(events=muddle)
+    bob.page.route_web_socket("**/realtime/", between.route)
+    bob.page.reload()
+    bob.wait_until_joined()
+    talk(deployment.port(2), room, 60, people=3)
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        # What is lost is noticed when something comes behind it, so the last one must not be.
+        while eve.write("chat.post_message", text="something more")["sequence"] % 7 == 3:
+            pass
+        comes_to_show(bob, eve.stored())
+    assert lost
+    assert between.said("chat.resume")
+
+
+def test_whoever_is_told_to_begin_anew_gets_a_snapshot_and_goes_on_from_there(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    bob = open_browser("Bob", deployment.port(1))
+    between = Interference()
+    bob.page.route_web_socket("**/realtime/", between.route)
+    bob.page.reload()
+    bob.wait_until_joined()
+    bob.say("before")
+    bob.sees("before")
+    between.tell({"event": "stream.reset", "data": {"stream": f"room.{room}", "reason": "epoch"}})
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        eve.say("after")
+        bob.sees("after")
+        comes_to_show(bob, eve.stored())
+    assert [join.get("position") for join in between.said("chat.join_room")] == [None, None]
+
+
+def test_a_page_of_history_does_not_undo_what_events_have_said(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    held: list[Frame] = []
+
+    def hold_history(frame: Frame) -> list[Frame]:
+        if held or "earlier" not in frame.get("reply", {}) or "position" in frame["reply"]:
+            return [frame]
+        held.append(frame)
+        return []
+
+    bob = open_browser("Bob", deployment.port(1))
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        said = [eve.say(f"number {number}") for number in range(80)]
+        between = Interference(events=hold_history)
+        bob.page.route_web_socket("**/realtime/", between.route)
+        bob.page.reload()
+        bob.wait_until_joined()
+        bob.page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
+        until(bob, lambda: bool(held))
+        eve.write("chat.edit_message", message_id=said[3], text="on second thought")
+        eve.write("chat.delete_message", message_id=said[5])
+        eve.say("and now the page of history")
+        bob.sees("and now the page of history")
+        between.tell(held[0])
+        comes_to_show(bob, eve.stored())
+
+
+def test_a_page_says_how_far_it_has_come(open_browser: Open, deployment: Deployment, room: str) -> None:
+    bob = open_browser("Bob", deployment.port(1))
+    between = Interference()
+    bob.page.route_web_socket("**/realtime/", between.route)
+    bob.page.reload()
+    bob.wait_until_joined()
+    bob.say("one")
+    bob.say("two")
+    bob.sees("two")
+    until(bob, lambda: {"seen": {f"room.{room}": 2}} in between.said("ping"))
 
 
 def test_a_post_of_the_day_before_is_sent_only_as_something_new(
@@ -292,7 +381,7 @@ def test_a_post_of_the_day_before_is_sent_only_as_something_new(
 ) -> None:
     ada = open_browser("Ada", deployment.port(1))
     now = ada.page.evaluate("Date.now()")
-    key = str(uuid7_at(now - 25 * HOUR_MILLISECONDS))
+    key = str(new_key(now - 25 * HOUR_MILLISECONDS))
     ada.page.evaluate(
         """(key) => {
           const { userId, room } = document.querySelector("main").dataset;

@@ -41,7 +41,7 @@ export class ConnectionStatus {
   #connected(hello) {
     if (hello.bus_connected) this.#say("good", `Connected to ${hello.node}`);
     else {
-      this.#say("warn", `Connected to ${hello.node}. Messages to and from other nodes take a second for now.`);
+      this.#say("warn", `Connected to ${hello.node}. Messages between nodes take a second for now.`);
     }
   }
 

@@ -28,6 +28,7 @@ const PASSING = ["rate_limited", "busy"];
 /** Sent, and nobody knows. */
 const UNANSWERED = ["connection_lost", "timeout", "unknown"];
 const BUSY_SECONDS = 1;
+const TOLD_SECONDS = 0.25;
 
 export class Outbox {
   #client;
@@ -145,9 +146,10 @@ export class Outbox {
   /** Send it once. @param {Entry} entry @param {number} attempt @returns {Promise<number>} seconds to wait then */
   async #send(entry, attempt) {
     if (!this.#open || !this.#entries.has(entry.key)) return 0;
-    if (this.#unsent.isGone(entry.key) && entry.kept) {
-      this.#finish(entry.key, "gone");
-      return 0;
+    if (entry.kept && this.#unsent.isGone(entry.key)) {
+      // Another tab has just seen to it, and this one is about to be told. Should it not be: the key is the same.
+      entry.kept = false;
+      return TOLD_SECONDS;
     }
     if (isTooOld(entry.key, this.#client.now())) {
       this.#expire(entry);
@@ -202,8 +204,8 @@ export class Outbox {
 
   /** Another tab of the same person wrote something, or is done with it. */
   #changedElsewhere(key, kept) {
-    if (kept) this.#adopt(kept);
-    else if (this.#entries.has(key)) this.#finish(key, "gone");
+    if (kept && !kept.done) this.#adopt(kept);
+    else if (this.#entries.has(key)) this.#finish(key, kept ? "sent" : "gone");
   }
 
   #expire(entry) {
@@ -222,7 +224,7 @@ export class Outbox {
     const entry = this.#entries.get(key);
     if (!entry) return;
     this.#entries.delete(key);
-    this.#unsent.forget(key);
+    this.#unsent.forget(entry, state === "sent");
     this.#set(entry, state);
   }
 

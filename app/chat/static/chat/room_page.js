@@ -97,7 +97,7 @@ client.on("node.bus_changed", ({ connected }) => {
   messages.notice(
     connected
       ? "All nodes hear each other at once again."
-      : "The nodes reach each other by way of the database for now: messages take a second, and who is here may be old.",
+      : "The nodes reach each other through the database for now: messages take about a second.",
   );
 });
 

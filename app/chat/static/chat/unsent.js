@@ -11,6 +11,7 @@
  * @property {Record<string, unknown>} data
  * @property {boolean} tried whether it was ever sent: then it may be stored already
  * @property {string} failed why it was refused; empty: it was not
+ * @property {boolean} [done] it is stored: told to other tabs on the way out
  */
 
 export class Unsent {
@@ -34,7 +35,7 @@ export class Unsent {
   all() {
     const names = this.#storage ? Object.keys(this.#storage) : [];
     const mine = names.filter((name) => name.startsWith(this.#prefix)).sort();
-    return mine.map((name) => parsed(this.#storage.getItem(name))).filter(Boolean);
+    return mine.map((name) => parsed(this.#storage.getItem(name))).filter((kept) => kept && !kept.done);
   }
 
   /** Whether it is surely not kept any more: another tab has done it, or its writer took it back. */
@@ -43,18 +44,19 @@ export class Unsent {
   }
 
   /** @param {Kept} kept @returns {boolean} false: it lives as long as the page */
-  keep({ key, command, data, tried, failed }) {
+  keep({ key, command, data, tried, failed, done }) {
     try {
-      this.#storage?.setItem(this.#prefix + key, JSON.stringify({ key, command, data, tried, failed }));
+      this.#storage?.setItem(this.#prefix + key, JSON.stringify({ key, command, data, tried, failed, done }));
       return this.#storage !== null;
     } catch {
       return false; // the storage is full
     }
   }
 
-  /** @param {string} key */
-  forget(key) {
-    this.#storage?.removeItem(this.#prefix + key);
+  /** It is done, or not wanted any more; other tabs are told which. @param {Kept} kept @param {boolean} done */
+  forget(kept, done) {
+    if (done) this.keep({ ...kept, done });
+    this.#storage?.removeItem(this.#prefix + kept.key);
   }
 }
 

@@ -21,7 +21,7 @@ from app.chat.events import (
 )
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
-from app.chat.room_reads import RETRY_SECONDS, Question, RoomRead, reads_of
+from app.chat.room_reads import RETRY_SECONDS, Question, RoomRead, catch_up_bytes, reads_of
 from app.journal.journal import journal_of
 from app.presence.services import People, presence_of
 from app.realtime.connection import Connection
@@ -29,7 +29,7 @@ from app.realtime.handlers import Reply
 from app.realtime.identity import Identity
 from app.realtime.node import Node
 from app.realtime.protocol import CommandError
-from app.realtime.stream import Position
+from app.realtime.stream import Position, Reset
 from app.realtime.stream_audience import Ended, Following
 from app.realtime.streams import NoStream
 
@@ -73,6 +73,7 @@ class ConnectedRooms:
         )
         rooms: list[RoomJoined | RoomReset | RoomRefused] = []
         follows = []
+        left = catch_up_bytes()
         for (slug, after), answer in zip(places.items(), answers, strict=True):
             if isinstance(answer, CommandError):
                 rooms.append(RoomRefused(slug, Refusal(answer.code, answer.message)))
@@ -80,7 +81,11 @@ class ConnectedRooms:
                 raise answer
             elif answer.reset is not None:
                 rooms.append(RoomReset(slug, answer.reset))
+            elif answer.size > left:
+                self.leave(slug)
+                rooms.append(RoomReset(slug, Reset.TOO_FAR))
             else:
+                left -= answer.size
                 rooms.append(self._joined(slug, answer, after))
                 follows.append(partial(self._follow, slug, answer, after))
         return Reply(ResumedRooms(rooms), lambda: [follow() for follow in follows])

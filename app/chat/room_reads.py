@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import msgspec
+from django.conf import settings
 from django.db import Error as DatabaseError
 
 from app.chat import selectors
-from app.chat.events import KeptMessage, room_group
+from app.chat.events import room_group
 from app.chat.selectors import Latest, NoStream, Standing
 from app.database.batches import ANSWER_SECONDS, Batches, NoAnswer
 from app.database.snapshot import one_snapshot
@@ -47,13 +49,15 @@ class Question(NamedTuple):
 class RoomRead(NamedTuple):
     """A room as one person gets it: what came behind their position, or a snapshot.
 
-    `events` may begin earlier than asked, they are shared; `messages` is encoded once for all, too.
+    `events` may begin earlier than asked, they are shared; `size` is the bytes of those that were missed.
+    `messages` is encoded once for all, too.
     """
 
     standing: Standing
     resumed: bool
     reset: Reset | None
     events: Sequence[StreamEvent] = ()
+    size: int = 0
     messages: msgspec.Raw = NOTHING
     earlier: bool = False
 
@@ -88,42 +92,80 @@ def read_rooms(questions: list[Question]) -> list[RoomRead | Exception]:
     return answers
 
 
+def catch_up_bytes() -> int:
+    """More than this is not caught up with: the next event would find the connection over its budget."""
+    return int(settings.UNSENT_LIMIT_BYTES) // 2
+
+
+class _CaughtUp:
+    """A stream's events, and how many bytes each of them and all behind it are."""
+
+    def __init__(self, events: list[StreamEvent]) -> None:
+        self.events = events
+        self._behind = [0, *accumulate(len(event.payload) for event in reversed(events))]
+
+    def size_after(self, sequence: int) -> int:
+        """Of the events behind `sequence`."""
+        return self._behind[max(0, self.events[-1].sequence - sequence)] if self.events else 0
+
+
 def _read(questions: list[Question]) -> list[RoomRead | Exception]:
     with one_snapshot():
         standings = selectors.standings([(question.slug, question.person) for question in questions])
-        resets: list[Reset | None] = []
-        behind: dict[str, int] = {}
-        wanted: set[int] = set()
-        for (slug, _, after, snapshot), standing in zip(questions, standings, strict=True):
-            reset = None
-            if isinstance(standing, Standing):
-                if after is not None:
-                    reset = reset_reason(after, standing.stream, CATCH_UP_LIMIT)
-                if after is None or reset is not None:
-                    wanted |= {standing.room_id} if snapshot else set()
-                elif after.sequence < standing.stream.last_sequence:
-                    stream = room_group(slug)
-                    behind[stream] = min(after.sequence, behind.get(stream, after.sequence))
-            resets.append(reset)
-        streams = read_streams(behind, CATCH_UP_LIMIT) if behind else {}
+        asked = list(zip(questions, standings, strict=True))
+        reads = read_streams(_behind(asked), CATCH_UP_LIMIT)
+        caught_up = {stream: _CaughtUp(read.events) for stream, read in reads.items()}
+        answers: list[RoomRead | Exception] = [
+            _answer(question, standing, caught_up) for question, standing in asked
+        ]
+        wanted = {
+            answer.standing.room_id
+            for question, answer in zip(questions, answers, strict=True)
+            if isinstance(answer, RoomRead) and not answer.resumed and question.snapshot
+        }
         latest = selectors.latest_messages(wanted)
-    messages = {room: (_encoded(one.messages), one.earlier) for room, one in latest.items()}
-    answers: list[RoomRead | Exception] = []
-    for question, standing, reset in zip(questions, standings, resets, strict=True):
-        if not isinstance(standing, Standing):
-            answers.append(standing)
-        elif question.after is not None and reset is None:
-            read = streams.get(room_group(question.slug))
-            answers.append(RoomRead(standing, True, None, read.events if read else ()))
-        elif question.snapshot:
-            answers.append(RoomRead(standing, False, reset, (), *messages[standing.room_id]))
-        else:
-            answers.append(RoomRead(standing, False, reset))
+    encoded = {room: msgspec.Raw(msgspec.json.encode(one.messages)) for room, one in latest.items()}
+    for n, answer in enumerate(answers):
+        if isinstance(answer, RoomRead) and not answer.resumed and answer.standing.room_id in encoded:
+            room = answer.standing.room_id
+            answers[n] = answer._replace(messages=encoded[room], earlier=latest[room].earlier)
     return answers
 
 
-def _encoded(messages: list[KeptMessage]) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(messages))
+def _behind(asked: Iterable[tuple[Question, Standing | CommandError]]) -> dict[str, int]:
+    """Stream → the lowest sequence behind which events are wanted."""
+    lowest: dict[str, int] = {}
+    for (slug, _, after, _), standing in asked:
+        if (
+            after is not None
+            and isinstance(standing, Standing)
+            and after.sequence < standing.stream.last_sequence
+            and reset_reason(after, standing.stream, CATCH_UP_LIMIT) is None
+        ):
+            stream = room_group(slug)
+            lowest[stream] = min(after.sequence, lowest.get(stream, after.sequence))
+    return lowest
+
+
+def _answer(
+    question: Question, standing: Standing | CommandError, caught_up: Mapping[str, _CaughtUp]
+) -> RoomRead | CommandError:
+    """Without messages."""
+    if not isinstance(standing, Standing):
+        return standing
+    after = question.after
+    if after is None:
+        return RoomRead(standing, False, None)
+    reason = reset_reason(after, standing.stream, CATCH_UP_LIMIT)
+    if reason is not None:
+        return RoomRead(standing, False, reason)
+    missed = caught_up.get(room_group(question.slug))
+    if missed is None or after.sequence == standing.stream.last_sequence:
+        return RoomRead(standing, True, None)
+    size = missed.size_after(after.sequence)
+    if size > catch_up_bytes():
+        return RoomRead(standing, False, Reset.TOO_FAR)
+    return RoomRead(standing, True, None, missed.events, size)
 
 
 async def _or_busy(answer: Awaitable[Answer]) -> Answer:

@@ -164,6 +164,32 @@ async def test_who_cannot_go_on_is_told_why_and_starts_over(sql: str, reason: st
         assert texts(joined["messages"]) == ["one", "two"]
 
 
+async def test_no_more_is_caught_up_with_than_a_connection_can_be_sent(settings: Settings) -> None:
+    settings.UNSENT_LIMIT_BYTES = 16_000
+    await in_database_thread(lambda: open_room("second", "Second"))
+    async with client(ADA) as ada, client(BOB) as bob:
+        places = [(room, (await join(bob, room))["position"]) for room in ("lobby", "second")]
+        for room in ("lobby", "second"):
+            await bob.command("chat.leave_room", room=room)
+            await ada.post("x" * 3000, room)
+        assert [one["resumed"] for one in await resume(bob, places[0])] == [True]
+        await bob.command("chat.leave_room", room="lobby")
+        await ada.post("y" * 3000)
+        resumed, reset = await resume(bob, *places)
+        assert (resumed["resumed"], reset) == (
+            True,
+            {"room": "second", "reset": "too_far", "resumed": False},
+        )
+        assert (await join(bob, "second"))["messages"][0]["text"] == "x" * 3000
+        await bob.command("chat.leave_room", room="lobby")
+        await ada.post("z" * 3000)
+        joined = await join(bob, position=places[0][1])
+        assert (joined["reset"], [text[0] for text in texts(joined["messages"])]) == (
+            "too_far",
+            ["x", "y", "z"],
+        )
+
+
 async def test_edits_and_deletions_are_caught_up_with_like_anything_else() -> None:
     async with client(ADA) as ada, client(BOB) as bob:
         place = (await join(bob))["position"]

@@ -5,15 +5,19 @@ import gc
 import logging
 import socket
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from uvicorn.server import Server
 
 from app.observability.health import health
+from app.realtime.connection import CLOSE_SECONDS
 from app.realtime.node import current_node
 from app.serving.direct_connection import DirectConnection
 from app.serving.watch import Watch
+
+if TYPE_CHECKING:
+    from uvicorn.server import Protocols
 
 _PINGS_PER_TURN: Final = 500
 
@@ -89,7 +93,7 @@ class NodeServer(Server):
 
     async def _hand_over(self) -> None:
         """Close every connection politely, a slice at a time, those that still come here too."""
-        told: set[object] = set()
+        told: set[Protocols] = set()
         for left in range(HAND_OVER_SLICES, 0, -1):
             connections = self.server_state.connections
             told &= connections
@@ -98,6 +102,9 @@ class NodeServer(Server):
                 told.add(connection)
                 connection.shutdown()
             await asyncio.sleep(HAND_OVER_SECONDS / HAND_OVER_SLICES)
+        await asyncio.sleep(CLOSE_SECONDS)
+        for connection in told & self.server_state.connections:
+            connection.transport.close()  # a response without an end: a stream of events
 
     async def _ping_all(self) -> None:
         """Ping every connection once in PING_SECONDS, a slice at a time: one task for all, no timer each."""

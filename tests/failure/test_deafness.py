@@ -133,7 +133,10 @@ async def test_a_node_that_stays_deaf_hands_its_clients_over_and_comes_back_when
         await Client.connect(ada.port, "/realtime/") as of_ada,
         await Client.connect(ada.port, "/mailbox/") as slow_of_ada,
         await Client.connect(cyd.port, "/realtime/") as of_cyd,
+        await Client.open(ada.port) as reader,
     ):
+        reader.write(b"GET /endless/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await reader.response()
         for client in (of_ada, slow_of_ada, of_cyd):
             await client.hello()
         place.proxies["ada"].deafen(new_ones_too=True)
@@ -148,6 +151,8 @@ async def test_a_node_that_stays_deaf_hands_its_clients_over_and_comes_back_when
         assert place.hears("cyd")["cyd"] == set(NAMES)
         states = {"ada": "away", "bob": "hearing", "cyd": "hearing"}
         await until(lambda: place.states("cyd") == states, "cyd knows that ada is away")
+        async with asyncio.timeout(PATIENCE):
+            assert b"begun" in await reader.reader.read(), "all of it: the response has ended"
         place.proxies["ada"].heal()
         await until(place.all_ready, "ada is back")
         await until(place.all_hear_all, "all hear all")

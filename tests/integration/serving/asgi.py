@@ -236,9 +236,18 @@ async def websocket(scope: Any, receive: Any, send: Any) -> None:
         await door(scope, receive, send)
 
 
+async def _endless(scope: Any, receive: Any, send: Any) -> None:
+    """A response that ends when its client is gone, as a stream of events does."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def http(scope: Any, receive: Any, send: Any) -> None:
-    """Django, but for the door that says what it sees."""
-    await (_seen if scope["path"] == "/seen/" else django_application)(scope, receive, send)
+    """Django, but for two doors of ours."""
+    ours = {"/seen/": _seen, "/endless/": _endless}
+    await ours.get(scope["path"], django_application)(scope, receive, send)
 
 
 application = ProtocolTypeRouter({"http": http, "websocket": websocket, "lifespan": lifespan})

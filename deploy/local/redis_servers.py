@@ -195,7 +195,7 @@ class RedisServers:
             raise RedisServersError(f"nobody took over from {previous[1]} within {seconds:g} s")
         return self.primary_address()
 
-    def ask(self, port: int, *words: str) -> object:
+    def ask(self, port: int, *words: str | bytes) -> object:
         """One command to one server, as an operator would type it. Raises `redis.RedisError`."""
         with redis.Redis(
             host=HOST,

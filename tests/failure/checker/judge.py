@@ -83,12 +83,20 @@ def judge(run: Run) -> Verdict:
             verdict.problems += _entitled(stream, account, rights)
             if rights.at_end(account.person):
                 verdict.problems += _complete(stream, account, truth)
+    verdict.problems += _strays(run)
+    return verdict
+
+
+def _strays(run: Run) -> Iterator[Problem]:
+    """What came to somebody who was not in the stream: it may even be that they must not see it."""
     for account in run.accounts:
         for stream, event in account.strays:
+            truth = run.truth.get(stream)
+            rights = Rights(run.rules.get(stream, Rules()), truth) if truth else None
+            allowed = rights is not None and rights.may_see(account.person, event.sequence)
             text = f"{event.event} came to {account.client}, who was not in the stream"
-            kind = DISORDERED if stream in run.truth else SHOWN
-            verdict.problems.append(Problem(kind, stream, text, event.sequence, event.about, account.client))
-    return verdict
+            kind = DISORDERED if allowed else SHOWN
+            yield Problem(kind, stream, text, event.sequence, event.about, account.client)
 
 
 class Rights:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from app.realtime.envelope import StreamEnvelope, pack
+from app.realtime.stream import StreamEvent
 from tests.failure.checker.place import Database
 from tests.failure.checker.scene import Scene
 
@@ -198,6 +200,8 @@ async def primary_restarted_empty(scene: Scene) -> None:
     redis = scene.place.redis
     for _ in range(3):
         with scene.broken("primary restarted"):
+            await scene.do(redis.pause, "primary")
+            await scene.some_writes(20)
             primary = await scene.do(redis.kill, "primary")
             await scene.do(redis.restart, primary[1])
         await scene.some_writes()
@@ -251,13 +255,17 @@ async def bad_bus(scene: Scene) -> None:
 
 @scenario()
 async def deaf_node(scene: Scene) -> None:
-    """Redis ends all subscriptions (CLIENT KILL TYPE pubsub), again and again."""
+    """Redis ends all subscriptions (CLIENT KILL TYPE pubsub), then one node's again and again."""
     redis = scene.place.redis
-    for _ in range(5):
+    port = redis.primary_address()[1]
+    for _ in range(3):
         with scene.broken("subscriptions killed"):
-            port = redis.primary_address()[1]
             await scene.do(redis.ask, port, "CLIENT", "KILL", "TYPE", "pubsub")
             await scene.some_writes(20)
+    with scene.broken("node-2's subscriptions killed"):
+        for _ in range(20):
+            await scene.do(scene.make_deaf, scene.node(2), port)
+            await scene.some_writes(10)
     await scene.all_write_again()
 
 
@@ -265,13 +273,16 @@ async def deaf_node(scene: Scene) -> None:
 async def other_versions_on_the_bus(scene: Scene) -> None:
     """Another release speaks on the bus in envelopes that nobody here knows."""
     redis = scene.place.redis
-    channels = [f"carillon:room.{room}" for room in scene.rooms]
+    port = redis.primary_address()[1]
     with scene.broken("envelopes of other versions"):
         for number in range(60):
-            port = redis.primary_address()[1]
-            words = bytes([scene.random.choice((0, 3, 99, 255)), *scene.random.randbytes(40)])
-            channel = channels[number % len(channels)]
-            await scene.do(redis.ask, port, "PUBLISH", channel, words.decode("latin-1"))
+            last = await scene.do(scene.last_sequences)
+            stream = scene.random.choice(sorted(last))
+            epoch, sequence = last[stream]
+            payload = b'{"event":"chat.message_posted","data":{"message_id":"%d"}}' % number
+            ours = pack(StreamEnvelope(b"another.", number, StreamEvent(epoch, sequence + 1, payload)))
+            theirs = bytes([scene.random.choice((0, 3, 255))]) + ours[1:]
+            await scene.do(redis.ask, port, "PUBLISH", f"carillon:{stream}", theirs)
             await scene.some_writes(2)
 
 

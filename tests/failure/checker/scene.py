@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import time
 from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -193,6 +194,12 @@ class Scene:
         """Hold the write lock for that long."""
         with self._database.locked():
             time.sleep(seconds)
+
+    def make_deaf(self, node: Node, port: int) -> None:
+        """Redis ends what this node has subscribed to there."""
+        clients = str(self.place.redis.ask(port, "CLIENT", "LIST", "TYPE", "pubsub"))
+        for found in re.findall(rf"^id=(\d+) .* name=carillon-{node.name} ", clients, re.MULTILINE):
+            self.place.redis.ask(port, "CLIENT", "KILL", "ID", found)
 
     def some_channel(self) -> str:
         """A channel of the bus that nodes hear."""

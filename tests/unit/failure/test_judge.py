@@ -164,6 +164,12 @@ def show_a_stream_that_nobody_may_see(run: Run) -> None:
     run.accounts[0].strays.append(("room.secret", Received(1, POSTED, "k", 1.0)))
 
 
+def go_on_sending_after_removal(run: Run) -> None:
+    removed(run, "cyd")
+    run.accounts[2].strays.append((ROOM, run.accounts[2].stays[1].received.pop()))
+    del run.accounts[2].views[ROOM]["k5"]
+
+
 def show_it_to_an_outsider(run: Run) -> None:
     run.rules[ROOM] = Rules(public=False, members=frozenset({"ada", "bob"}))
 
@@ -262,6 +268,7 @@ def stay_in_another_life(run: Run) -> None:
         (leave_a_hole_open, DISORDERED),
         (get_something_after_leaving, DISORDERED),
         (show_a_stream_that_nobody_may_see, SHOWN),
+        (go_on_sending_after_removal, SHOWN),
         (show_it_to_an_outsider, SHOWN),
         (show_a_page_to_an_outsider, SHOWN),
         (go_on_showing_after_removal, SHOWN),

@@ -29,7 +29,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("node_killed_between_commit_and_publish", "never_asks_the_database"): {LOST},
     ("primary_killed", "never_asks_the_database"): {LOST},
     ("primary_hung", "never_asks_the_database"): {LOST},
-    ("planned_failover", "never_asks_the_database"): {LOST},
+    ("planned_failover", "resumes_from_now"): {DISORDERED, LOST},
     ("primary_restarted_empty", "never_asks_the_database"): {LOST},
     ("deaf_node", "never_asks_the_database"): {LOST},
     ("output_buffer_overrun", "never_asks_the_database"): {LOST},

@@ -18,6 +18,11 @@ from tests.failure.checker.scene import Scene
 BOTH: Final[tuple[Database, ...]] = ("postgresql", "sqlite")
 POSTGRESQL: Final[tuple[Database, ...]] = ("postgresql",)
 
+LATER_RELEASE: Final = (
+    b'{"event":"chat.message_posted","data":{"message_id":"%d","sender":{"id":"nobody"},"text":"from later"}}'
+)
+"""What another release might say, if it were taken for an event of this one."""
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -279,7 +284,7 @@ async def other_versions_on_the_bus(scene: Scene) -> None:
             last = await scene.do(scene.last_sequences)
             stream = scene.random.choice(sorted(last))
             epoch, sequence = last[stream]
-            payload = b'{"event":"chat.message_posted","data":{"message_id":"%d"}}' % number
+            payload = LATER_RELEASE % number
             ours = pack(StreamEnvelope(b"another.", number, StreamEvent(epoch, sequence + 1, payload)))
             theirs = bytes([scene.random.choice((0, 3, 255))]) + ours[1:]
             await scene.do(redis.ask, port, "PUBLISH", f"carillon:{stream}", theirs)

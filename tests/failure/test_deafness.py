@@ -18,11 +18,13 @@ import pytest
 
 from deploy.local.redis_servers import RedisServers
 from tests.failure.deaf_proxy import DeafProxy
+from tests.failure.plan import EVERYTHING
 from tests.integration.serving.client import PATIENCE, Client
 from tests.integration.serving.servers import PROJECT, Server, server
 from tests.postgres_server import PostgresServer, new_database
 
 Record = Callable[[str, object], None]
+at_length = pytest.mark.skipif(not EVERYTHING, reason="make test-failure-all plays it")
 NAMES = ("ada", "bob", "cyd")
 LOOKS = 60
 """How often a test looks where nothing may happen: in all for longer than a deaf node needs to leave."""
@@ -106,6 +108,7 @@ async def place(redis: RedisServers, migrated: tuple[str, str]) -> AsyncIterator
         yield one
 
 
+@at_length
 async def test_a_node_whose_subscriptions_are_gone_joins_anew_and_keeps_its_clients(
     place: Place, record_property: Record
 ) -> None:
@@ -160,6 +163,7 @@ async def test_a_node_that_stays_deaf_hands_its_clients_over_and_comes_back_when
     assert [place.steps(name, "left") for name in NAMES] == [1, 0, 0]
 
 
+@at_length
 async def test_of_two_deaf_nodes_one_leaves_at_a_time(place: Place) -> None:
     for proxy in place.proxies.values():
         proxy.deafen(new_ones_too=True)
@@ -204,6 +208,7 @@ async def test_where_redis_is_gone_for_all_everybody_stays(place: Place, redis: 
         await client.command("echo", number=1)
 
 
+@at_length
 async def test_where_redis_throws_all_subscribers_out_they_are_back_before_anybody_is_deaf(
     place: Place, redis: RedisServers
 ) -> None:
@@ -216,6 +221,7 @@ async def test_where_redis_throws_all_subscribers_out_they_are_back_before_anybo
     assert [place.steps(name, "noticed") for name in NAMES] == [0, 0, 0]
 
 
+@at_length
 async def test_where_a_node_is_killed_nobody_else_is_deaf(place: Place) -> None:
     bob = place.nodes["bob"]
     bob.process.kill()

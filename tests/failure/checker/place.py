@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -55,6 +56,13 @@ class Node:
         self.process: Process | None = None
         self.way = Proxy((HOST, self.port))
         """Between clients and this node."""
+
+    def is_ready(self) -> bool:
+        """Whether it wants clients."""
+        http = HTTPConnection(HOST, self.internal_port, timeout=10)
+        with closing(http):
+            http.request("GET", "/readyz")
+            return http.getresponse().status == 200
 
     @property
     def address(self) -> tuple[str, int]:

@@ -274,6 +274,17 @@ async def deaf_node(scene: Scene) -> None:
     await scene.all_write_again()
 
 
+@scenario(control=False, node_2="hears_nothing")
+async def node_hears_nothing(scene: Scene) -> None:
+    """A node gets nothing that is published, turns unready and hands its clients over."""
+    node = scene.node(2)
+    with scene.broken(f"{node.name} hears nothing"):
+        async with asyncio.timeout(scene.patience):
+            while await scene.do(node.is_ready):
+                await scene.some_writes(20)
+        await scene.some_writes(200)
+
+
 @scenario(control=False)
 async def other_versions_on_the_bus(scene: Scene) -> None:
     """Another release speaks on the bus in envelopes that nobody here knows."""

@@ -1,6 +1,7 @@
 """What can be planted into a node. Most take one rule of the journal out, so that the checker has to notice.
 
-`bad_bus`, `die_after_commit` and `clock_steps` are not ours: scenarios plant them, and nothing may follow.
+`bad_bus`, `hears_nothing`, `die_after_commit` and `clock_steps` are not ours: scenarios plant them, and
+nothing may follow.
 """
 
 import itertools
@@ -22,6 +23,13 @@ STEP_EVERY_SECONDS: Final = 2.0
 
 def bad_bus() -> None:
     """The bus repeats, drops and reorders: `settings.py` has put it there."""
+
+
+def hears_nothing() -> None:
+    """Redis takes what the node says, answers all it asks, and what is published never comes."""
+    from app.realtime.redis_broker import RedisBroker
+
+    RedisBroker._received = lambda self, pushed: None  # type: ignore[method-assign]
 
 
 def die_after_commit() -> None:
@@ -197,6 +205,7 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
     fault.__name__: fault
     for fault in (
         bad_bus,
+        hears_nothing,
         die_after_commit,
         clock_steps,
         acknowledges_what_is_rolled_back,

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 CATCH_UP_LIMIT: Final = 1_000
 """Events that one who comes back is sent one by one; who missed more starts over from a snapshot."""
 
+TAIL_LIMIT: Final = 1_000
+"""Events kept for those who are joining; who takes longer asks the database again."""
+
 
 class StreamReset(Event):
     """Who follows the stream cannot go on from where they are: they start over from a snapshot."""
@@ -122,7 +125,7 @@ class StreamAudience:
         self._ahead: dict[Following, None] = {}
         """Those whose position the order has yet to reach."""
         self._asked: list[Following] = []
-        self._tail: deque[StreamEvent] = deque(maxlen=CATCH_UP_LIMIT)
+        self._tail: deque[StreamEvent] = deque(maxlen=TAIL_LIMIT)
         self._encoded: dict[int, EncodedEvent] = {}
 
     def __len__(self) -> int:

@@ -82,7 +82,7 @@ class StreamOrder:
         self.started = True
         self.epoch = read.epoch
         self.sequence = self.known = read.last_sequence
-        early = sorted(event for event in self._held.values() if event.epoch == self.epoch)
+        early = sorted(self._held.values())
         self._forget_held()
         return [ready for event in early for ready in self.take(event)]
 

@@ -253,7 +253,7 @@ class Streams:
     def _is_sweep_due(self, now: float) -> bool:
         """At the time that was set; much earlier as soon as the bus is not to be trusted."""
         early = 0.0 if self.healthy() else _EARLIER
-        return bool(self._streams) and now >= self._next_sweep - early
+        return now >= self._next_sweep - early
 
     async def _sleep(self, now: float) -> None:
         """Until the next read is due, or may be."""

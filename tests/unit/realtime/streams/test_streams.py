@@ -401,6 +401,36 @@ async def test_what_arrives_while_the_position_is_read_is_neither_lost_nor_doubl
     assert len(database.asked) == 1, "they are known already"
 
 
+async def test_a_sweep_does_not_ask_for_what_is_not_confirmed(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    await here(node, stream=CELLAR)
+    bus.confirms = False
+    entering = asyncio.create_task(node.streams.enter(ROOM))
+    await asyncio.sleep(20)
+    assert all(asked.keys() == {CELLAR} for asked in database.asked)
+    bus.subscriptions[ROOM].set_result(None)
+    await entering
+
+
+async def test_an_answer_for_whoever_has_left_is_ignored(
+    node: Node, bus: PlayedBus, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = await here(node)
+    database.gate.clear()
+    database.store(ROOM)
+    bus.brings(ROOM, database.store(ROOM))
+    await asyncio.sleep(FILL_SECONDS * 2)
+    ada.leave()
+    entering = asyncio.create_task(Guest(node, "u2").enter())
+    await end_of_tick()
+    database.gate.set()
+    bob = (await entering).follow(0)
+    await end_of_tick()
+    assert (ada.got, bob.got) == ([], [1, 2])
+    assert caplog.text == ""
+
+
 async def test_many_who_enter_at_once_share_one_read(node: Node, database: Database) -> None:
     guests = [Guest(node, f"u{n}", stream) for n in range(50) for stream in (ROOM, CELLAR)]
     await asyncio.gather(*(guest.enter() for guest in guests))
@@ -442,11 +472,11 @@ async def test_a_group_with_other_members_stays_subscribed_until_they_leave_too(
 ) -> None:
     member = Client()
     node.subscribe(ROOM, member)
-    ada = await here(node)
+    await node.streams.enter(ROOM)
     node.unsubscribe(ROOM, member)
     assert ROOM in bus.subscriptions, "the stream needs it"
     node.subscribe(ROOM, member)
-    ada.leave()
+    node.streams.leave(ROOM)
     assert ROOM in bus.subscriptions, "the member needs it"
     node.unsubscribe(ROOM, member)
     assert ROOM not in bus.subscriptions
@@ -513,6 +543,44 @@ async def test_who_comes_back_gets_exactly_what_was_missed_and_then_what_comes(
     await end_of_tick()
     assert ada.got == [3, 4, 5, 6]
     assert len(database.asked) == asked
+
+
+async def test_what_the_caller_read_beyond_the_hub_is_not_sent_twice(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    ada = await Guest(node).enter()
+    events = [database.store(ROOM) for _ in range(4)]
+    bus.brings(ROOM, *events[:2])
+    ada.follow(0, events=events)
+    assert ada.got == [1, 2]
+    bus.brings(ROOM, *events[2:])
+    await end_of_tick()
+    assert ada.got == [1, 2, 3, 4]
+
+
+async def test_what_was_kept_for_somebody_who_came_is_not_mixed_with_what_is_kept_for_the_next(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    ada = await Guest(node).enter()
+    bus.brings(ROOM, database.store(ROOM), database.store(ROOM))
+    ada.follow(2)
+    bus.brings(ROOM, database.store(ROOM))
+    bob = await Guest(node, "u2").enter()
+    bus.brings(ROOM, database.store(ROOM))
+    bob.follow(0)
+    await end_of_tick()
+    assert (ada.got, bob.got) == ([3, 4], [1, 2, 3, 4])
+
+
+async def test_a_text_that_was_deleted_is_not_sent_from_what_was_encoded_before(
+    node: Node, database: Database
+) -> None:
+    event = database.store(ROOM)
+    ada, bob = await Guest(node).enter(), await Guest(node, "u2").enter()
+    ada.follow(0, events=[event])
+    await end_of_tick()
+    bob.follow(0, events=[event._replace(payload=b"")])
+    assert [frame["event"] for frame in ada.frames + bob.frames] == ["test.said", "stream.blanked"]
 
 
 async def test_what_waits_for_the_end_of_the_tick_is_not_sent_twice_to_who_comes_amid_it(
@@ -685,6 +753,20 @@ async def test_another_epoch_resets_all_and_the_stream_begins_where_the_database
     await end_of_tick()
     assert again.got == [4]
     assert bob.got == [1, "stream.reset"]
+
+
+async def test_who_joins_in_a_new_life_gets_nothing_of_the_one_before(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    ada = await Guest(node).enter()
+    bus.brings(ROOM, database.store(ROOM), database.store(ROOM))
+    stored = database.streams[ROOM]
+    stored.epoch, stored.last = 9, 0
+    database.store(ROOM), database.store(ROOM)
+    await asyncio.sleep(6)
+    ada.follow(0, epoch=9)
+    await end_of_tick()
+    assert [frame["data"] for frame in ada.frames] == [{"epoch": 9}] * 2
 
 
 async def test_another_epoch_is_noticed_by_a_sweep_too(node: Node, database: Database) -> None:

@@ -71,8 +71,10 @@ class Following:
         return self.after.sequence + len(self.events)
 
     def learn(self, events: Sequence[StreamEvent]) -> bool:
-        """Take what continues its own from `events`, which are in order and without holes. False: nothing."""
-        start = self.reach + 1 - events[0].sequence if events else -1
+        """Take what continues its own from `events`: of one life, in order, without holes. False: nothing."""
+        if not events or events[0].epoch != self.after.epoch:
+            return False
+        start = self.reach + 1 - events[0].sequence
         if not 0 <= start < len(events):
             return False
         self.events.extend(islice(events, start, None))

@@ -769,6 +769,17 @@ async def test_who_joins_in_a_new_life_gets_nothing_of_the_one_before(
     assert [frame["data"] for frame in ada.frames] == [{"epoch": 9}] * 2
 
 
+async def test_events_of_another_life_than_the_position_are_not_sent(node: Node, database: Database) -> None:
+    ada = await Guest(node).enter()
+    database.store(ROOM)
+    database.streams[ROOM].epoch = 9
+    database.store(ROOM)
+    ada.follow(0, events=database.look({ROOM: 0}, 5)[ROOM].events[1:])
+    await asyncio.sleep(1)
+    assert ada.got == ["stream.reset"]
+    assert ada.ended == [Ended(Reset.EPOCH)]
+
+
 async def test_another_epoch_is_noticed_by_a_sweep_too(node: Node, database: Database) -> None:
     ada = await here(node)
     database.streams[ROOM].epoch = 9

@@ -775,7 +775,7 @@ async def test_events_of_another_life_than_the_position_are_not_sent(node: Node,
     database.streams[ROOM].epoch = 9
     database.store(ROOM)
     ada.follow(0, events=database.look({ROOM: 0}, 5)[ROOM].events[1:])
-    await asyncio.sleep(1)
+    await asyncio.sleep(6)
     assert ada.got == ["stream.reset"]
     assert ada.ended == [Ended(Reset.EPOCH)]
 

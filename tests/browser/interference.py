@@ -14,10 +14,11 @@ class Interference:
 
     def __init__(
         self,
-        answer: Callable[[Frame], Frame | None] = lambda command: None,
+        answer: Callable[[Frame], Iterable[Frame] | None] = lambda command: None,
         events: Callable[[Frame], Iterable[Frame]] = lambda frame: [frame],
     ) -> None:
-        """`answer`: what a command gets instead of the node's; `events`: what a frame of the node becomes."""
+        """`answer`: what a command gets instead of the node's (None: it goes there). `events`: what a frame
+        of the node becomes."""
         self.commands: list[Frame] = []
         self._answer = answer
         self._events = events
@@ -33,12 +34,12 @@ class Interference:
             answer = self._answer(command)
             if answer is None:
                 node.send(text)
-            else:
-                self.tell(answer)
+            for frame in answer or ():
+                page.send(json.dumps(frame))
 
         def heard(text: str | bytes) -> None:
             for frame in self._events(json.loads(text)):
-                self.tell(frame)
+                page.send(json.dumps(frame))
 
         page.on_message(said)
         node.on_message(heard)

@@ -258,6 +258,36 @@ def test_two_tabs_send_what_waits_once_and_lose_nothing(
         comes_to_show(bob, stored)
 
 
+def test_one_tab_at_a_time_sends_and_when_it_is_closed_the_other_one_does(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    bob = open_browser("Bob", deployment.port(1))
+    swallows = True
+    between = Interference(
+        answer=lambda command: [] if swallows and command["command"] == "chat.post_message" else None
+    )
+    bob.context.route_web_socket("**/realtime/", between.route)
+    bob.page.reload()
+    bob.wait_until_joined()
+    first = bob.open_tab()
+    bob.wait_until_joined()
+    second, bob.page = bob.page, first
+    bob.say("from the first tab")
+    expect(second.locator(".pending .bubble")).to_have_text("from the first tab")
+    second.evaluate("Promise.resolve()")  # what it sent on seeing it would be here by now
+    assert len(between.said("chat.post_message")) == 1
+    swallows = False
+    first.close()
+    bob.page = second
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        bob.sees("from the first tab")
+        comes_to_show(bob, eve.stored())
+    posts = between.said("chat.post_message")
+    assert len(posts) == 2
+    assert posts[0]["key"] == posts[1]["key"]
+    assert kept_unsent(second) == []
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -271,11 +301,11 @@ def test_what_the_node_did_not_take_is_sent_again_with_the_same_key(
     ada = open_browser("Ada", deployment.port(1))
     refused: list[str] = []
 
-    def refuse_once(command: Frame) -> Frame | None:
+    def refuse_once(command: Frame) -> list[Frame] | None:
         if command["command"] != "chat.post_message" or refused:
             return None
         refused.append(command["data"]["key"])
-        return {"id": command["id"], "error": error}
+        return [{"id": command["id"], "error": error}]
 
     between = Interference(answer=refuse_once)
     ada.page.route_web_socket("**/realtime/", between.route)

@@ -36,8 +36,6 @@ const COMMAND_SECONDS = 10;
 const PONG_SECONDS = 5;
 /** A connection that lasted so long was a good one: the next loss begins with short delays again. */
 const STABLE_SECONDS = 5;
-/** Answers after which the same command may well be taken a little later. */
-const PASSING = ["busy", "rate_limited", "timeout", "internal_error"];
 
 /**
  * @typedef {object} State
@@ -51,7 +49,7 @@ const PASSING = ["busy", "rate_limited", "timeout", "internal_error"];
  */
 
 /** @typedef {import("./positions.js").Position} Position */
-/** @typedef {Record<string, {resumed: boolean, reset?: string | null}>} Resumed by stream */
+/** @typedef {import("./positions.js").Resumed} Resumed */
 
 /**
  * @typedef {object} Place what a handler of a durable event gets besides its data
@@ -122,10 +120,10 @@ export class RealtimeClient {
    *   number: 0 at first, 1 after a loss, more the longer it does not work; null: cookies will do
    * @param {(positions: Map<string, Position>) => Promise<Resumed>} [options.resume]
    *   asks the node to go on in these streams from these positions, and says how each of them stands; called
-   *   after a reconnect, and when an event is missing
+   *   after a reconnect, and when an event is missing. Without it all streams begin anew then
    * @param {() => number} [options.random]
    */
-  constructor({ url, ticket, resume, random = Math.random }) {
+  constructor({ url, ticket, resume = async () => ({}), random = Math.random }) {
     this.#url = url;
     this.#ticket = ticket;
     this.#resume = resume;
@@ -275,7 +273,7 @@ export class RealtimeClient {
 
   /** An event: of a stream only when it is the next one. @param {number} life @param {any} frame */
   #happened(life, { event, data, stream, sequence }) {
-    if (event === "stream.reset") this.#restart(data.stream, data.reason);
+    if (event === "stream.reset") this.#positions.restart(data.stream, data.reason);
     if (stream !== undefined) {
       const which = this.#positions.take(stream, sequence);
       // Nodes deliver without holes. Should there be one, it is fetched before anything behind it is shown.
@@ -285,43 +283,10 @@ export class RealtimeClient {
     for (const handler of this.#handlers.get(event) ?? []) handler(data, { stream, sequence });
   }
 
-  /** Resume the streams from where this client is; ask again while the answer is one that passes. */
-  async #goOn(life, streams) {
-    const asked = new Map();
-    for (const stream of streams) {
-      const followed = this.#positions.get(stream);
-      if (!followed) continue;
-      followed.resuming = true;
-      asked.set(stream, followed);
-    }
-    for (let attempt = 0; life === this.#life; attempt += 1) {
-      // Whoever left meanwhile, or began anew, is not asked for.
-      for (const [stream, followed] of asked) if (this.#positions.get(stream) !== followed) asked.delete(stream);
-      if (!asked.size) return;
-      try {
-        const answers = await this.#resume(new Map([...asked.keys()].map((name) => [name, this.position(name)])));
-        for (const [stream, followed] of asked) {
-          followed.resuming = false;
-          const current = this.#positions.get(stream) === followed;
-          if (current && !answers[stream]?.resumed) this.#restart(stream, answers[stream]?.reset ?? "refused");
-        }
-        return;
-      } catch (error) {
-        if (life !== this.#life) return;
-        if (!PASSING.includes(error.code)) {
-          for (const stream of asked.keys()) this.#restart(stream, error.code ?? "refused");
-          if (error instanceof CommandFailed) return;
-          throw error;
-        }
-        const seconds = error.retryAfter ?? backOff(attempt + 1, this.#random);
-        await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-      }
-    }
-  }
-
-  /** @param {string} stream @param {string} reason */
-  #restart(stream, reason) {
-    this.#positions.unfollow(stream)?.restart(reason);
+  /** Resume the streams from where this client is. @param {number} life @param {string[]} streams */
+  #goOn(life, streams) {
+    const pause = (attempt) => backOff(attempt, this.#random);
+    this.#positions.resume(streams, this.#resume, pause, () => life === this.#life);
   }
 
   /** @param {number} life @param {Hello} hello */

@@ -12,6 +12,10 @@ class RolledBack(OperationalError):
     """Nothing of the batch was stored, and that is certain; the same again may work."""
 
 
+class StreamLocked(RolledBack):
+    """Somebody holds one of the batch's streams for long."""
+
+
 class BadData(DatabaseError):
     """Nothing of the batch was stored, and never will be: the database does not take one of its rows."""
 
@@ -23,12 +27,15 @@ class Unanswered(OperationalError):
 class Backend(Protocol):
     """One connection of the journal's own. Takes one batch at a time."""
 
-    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
+    async def store(
+        self, batch: Sequence[Entry], outbox: Sequence[int] = (), *, wait: bool = True
+    ) -> list[Stored | Refused | None]:
         """All of `batch` in one transaction; the answers in its order.
 
         `outbox` are rows whose entries are in the batch: what is stored leaves the outbox with it.
-        No key may be in the batch twice. Raises `RolledBack`, `BadData` or `Unanswered`, and is usable
-        after each.
+        No key may be in the batch twice. With `wait` off, entries of streams that somebody holds in this
+        moment are left out: their answer is None. Raises `RolledBack`, `BadData` or `Unanswered`, and is
+        usable after each.
         """
 
     async def outbox(self, limit: int) -> list[tuple[int, Entry]]:

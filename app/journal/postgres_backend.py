@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final, NoReturn
 from uuid import UUID
 
@@ -12,10 +13,18 @@ import psycopg
 from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
-from app.journal.backend import BadData, RolledBack, Unanswered
+from app.journal.backend import BadData, RolledBack, StreamLocked, Unanswered
 from app.journal.entry import Entry, Refused, Stored
 from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
-from app.journal.statements import LOCK, POSTGRES_FAILED, POSTGRES_MOVED, POSTGRES_OUTBOX, postgres_store
+from app.journal.statements import (
+    LOCK,
+    LOCK_FREE,
+    POSTGRES_FAILED,
+    POSTGRES_MOVED,
+    POSTGRES_OUTBOX,
+    STREAMS,
+    postgres_store,
+)
 from app.realtime.stream import Position
 
 logger = logging.getLogger(__name__)
@@ -23,23 +32,32 @@ logger = logging.getLogger(__name__)
 LOCK_SECONDS: Final = 2
 """How long a batch waits for another one's locks, and how long the server waits for a node amid its batch."""
 
-BEGIN: Final = (
-    Statement(b"BEGIN ISOLATION LEVEL READ COMMITTED"),
-    # For this transaction only. And each row is looked up by an index, whatever the planner believes: before
-    # a table was analyzed, a plan that is kept would read all of it for each batch.
-    Statement(
-        b"SELECT set_config('lock_timeout', '%(s)ds', true),"
-        b" set_config('idle_in_transaction_session_timeout', '%(s)ds', true),"
-        b" set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),"
-        b" set_config('enable_mergejoin', 'off', true)" % {b"s": LOCK_SECONDS}
-    ),
-)
+STATEMENT_SECONDS: Final = 4
+"""How long one statement may take, from its first byte to its answer."""
+
+_BEGIN: Final = Statement(b"BEGIN ISOLATION LEVEL READ COMMITTED")
+
+_FOR_THIS_TRANSACTION: Final = {
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    # A node that falls silent amid its batch is in the way of all others.
+    "idle_in_transaction_session_timeout": f"{LOCK_SECONDS}s",
+    "statement_timeout": f"{STATEMENT_SECONDS}s",
+    # Each row is looked up by an index, whatever the planner believes: before a table was analyzed, a plan
+    # that is kept would read all of it for each batch.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+# From PostgreSQL 17 on. The others do not see a client that falls silent in the middle of a message.
+_SINCE_17: Final = {"transaction_timeout": f"{LOCK_SECONDS + STATEMENT_SECONDS}s"}
+
 _COMMIT: Final = Statement(b"COMMIT")
 
 _DATA: Final = ("21", "22", "23", "42", "44", "P0")
 """Classes of errors (SQLSTATE) that the same rows meet again."""
 
 _NOT_PREPARED: Final = "26000"
+_LOCKED: Final = "55P03"
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -70,56 +88,77 @@ class PostgresBackend:
         self._prepare = prepare
         self._connection: PostgresConnection | None = None
 
-    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
-        used = tuple(sorted({entry.kind for entry in batch}))
-        rows = [
-            _Row(n, e.stream, e.kind, e.key, e.sender, e.subject, e.removes, e.at, msgspec.Raw(e.payload))
-            for n, e in enumerate(batch)
-        ]
-        moved = [Statement(POSTGRES_MOVED, [b"{%b}" % _encode(outbox)[1:-1]])] if outbox else []
-        _, stored, *_ = await self._transaction(
-            Statement(LOCK, [_array({entry.stream for entry in batch})]),
-            Statement(postgres_store(used), [_encode(rows)]),
-            *moved,
+    async def store(
+        self, batch: Sequence[Entry], outbox: Sequence[int] = (), *, wait: bool = True
+    ) -> list[Stored | Refused | None]:
+        begin = await self._begin()
+        streams = _array({entry.stream for entry in batch})
+        moved = []
+        if outbox:
+            moved = [Statement(POSTGRES_MOVED, [b"{%b}" % _encode(outbox)[1:-1]], holds_locks=True)]
+        if wait:
+            lock = Statement(LOCK, [streams], holds_locks=True)
+            _, stored, *_ = await self._transaction([*begin, lock, _store(batch), *moved, _COMMIT])
+            return _answers(batch, stored)
+        free, existing = await self._transaction(
+            [*begin, Statement(LOCK_FREE, [streams], holds_locks=True), Statement(STREAMS, [streams])]
         )
-        return _answers(batch, stored)
+        held = _streams(existing) - _streams(free)
+        sent = [entry for entry in batch if entry.stream not in held]
+        if not sent:
+            await self._transaction([Statement(b"ROLLBACK")])
+            return [None] * len(batch)
+        stored, *_ = await self._transaction([_store(sent), *moved, _COMMIT])
+        answers = iter(_answers(sent, stored))
+        return [None if entry.stream in held else next(answers) for entry in batch]
 
     async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
-        [found] = await self._transaction(Statement(POSTGRES_OUTBOX, [b"%d" % limit]))
+        begin = await self._begin()
+        [found] = await self._transaction([*begin, Statement(POSTGRES_OUTBOX, [b"%d" % limit]), _COMMIT])
         return [_outbox_row(found, row) for row in range(found.ntuples)]
 
     async def give_up(self, row: int, failure: str) -> None:
-        await self._transaction(Statement(POSTGRES_FAILED, [failure.encode(), b"%d" % row]))
+        begin = await self._begin()
+        failed = Statement(POSTGRES_FAILED, [failure.encode(), b"%d" % row])
+        await self._transaction([*begin, failed, _COMMIT])
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
-    async def _transaction(self, *statements: Statement) -> list[PGresult]:
-        """The results of `statements` after they were committed."""
+    async def _begin(self) -> list[Statement]:
         connection = await self._open()
+        chosen = _FOR_THIS_TRANSACTION | (_SINCE_17 if connection.server_version >= 170_000 else {})
+        return [_BEGIN, _settings(tuple(chosen.items()))]
+
+    async def _transaction(self, statements: Sequence[Statement]) -> list[PGresult]:
+        """The results of `statements`, but for those that begin and commit. Rolled back if one fails."""
+        connection = await self._open()
+        commits = statements[-1] is _COMMIT
         try:
             async with asyncio.timeout(self._seconds):
-                results = await connection.run((*BEGIN, *statements, _COMMIT))
+                results = await connection.run(statements)
                 failed = _failure(results)
                 if failed is not None:
                     await connection.run([Statement(b"ROLLBACK")])
         except ConnectionLost as error:
             await self.close()
-            # The commit comes last, so what failed before it was not committed.
-            failed = _failure(error.results[: len(BEGIN) + len(statements)])
+            # The commit comes last: what failed before it was not committed.
+            failed = _failure(error.results[: len(statements) - 1])
             if failed is None:
-                raise Unanswered(str(error)) from None
+                raise (Unanswered if commits else RolledBack)(str(error)) from None
         except TimeoutError:
             await self.close()
-            raise Unanswered(f"the database did not answer within {self._seconds:g} s") from None
+            text = f"the database did not answer within {self._seconds:g} s"
+            raise (Unanswered if commits else RolledBack)(text) from None
         except BaseException:
             await self.close()
             raise
         if failed is not None:
             await self._raise(failed)
-        return results[len(BEGIN) : -1]
+        began = 2 if statements[0] is _BEGIN else 0
+        return results[began : -1 if commits else None]
 
     async def _raise(self, failed: PGresult) -> NoReturn:
         state = (failed.error_field(DiagnosticField.SQLSTATE) or b"").decode()
@@ -131,7 +170,8 @@ class PostgresBackend:
             )
             self._prepare = False
             await self.close()
-        raise (BadData if state.startswith(_DATA) else RolledBack)(f"{text} (SQLSTATE {state})")
+        kind = StreamLocked if state == _LOCKED else BadData if state.startswith(_DATA) else RolledBack
+        raise kind(f"{text} (SQLSTATE {state})")
 
     async def _open(self) -> PostgresConnection:
         if self._connection is not None and not self._connection.usable:
@@ -143,6 +183,26 @@ class PostgresBackend:
             except (psycopg.Error, OSError, TimeoutError) as error:
                 raise RolledBack(f"no connection: {error}") from None
         return self._connection
+
+
+@cache
+def _settings(chosen: tuple[tuple[str, str], ...]) -> Statement:
+    """Until the transaction ends, and in no session."""
+    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in chosen)
+    return Statement(f"SELECT {calls}".encode())
+
+
+def _store(batch: Sequence[Entry]) -> Statement:
+    rows = [
+        _Row(n, e.stream, e.kind, e.key, e.sender, e.subject, e.removes, e.at, msgspec.Raw(e.payload))
+        for n, e in enumerate(batch)
+    ]
+    used = tuple(sorted({entry.kind for entry in batch}))
+    return Statement(postgres_store(used), [_encode(rows)], holds_locks=True)
+
+
+def _streams(found: PGresult) -> set[str]:
+    return {(found.get_value(row, 0) or b"").decode() for row in range(found.ntuples)}
 
 
 def _array(names: set[str]) -> bytes:
@@ -175,8 +235,8 @@ def _outbox_row(found: PGresult, row: int) -> tuple[int, Entry]:
     )
 
 
-def _answers(batch: Sequence[Entry], stored: PGresult) -> list[Stored | Refused]:
-    answers: list[Stored | Refused] = [Refused("not_found", "there is no such stream")] * len(batch)
+def _answers(batch: Sequence[Entry], stored: PGresult) -> list[Stored | Refused | None]:
+    answers: list[Stored | Refused | None] = [Refused("not_found", "there is no such stream")] * len(batch)
     value = stored.get_value
     for row in range(stored.ntuples):
         n = int(value(row, 0) or 0)

@@ -25,10 +25,15 @@ class ConnectionLost(Exception):
 
 
 class Statement(NamedTuple):
-    """SQL with `$1`, `$2`, … and their values as text."""
+    """SQL with `$1`, `$2`, … and their values as text.
+
+    `holds_locks`: from here on a client that falls silent is in others' way. The server is told to watch: for
+    it a client is idle only after a Sync, and while none comes no timeout of it runs.
+    """
 
     sql: bytes
     values: Sequence[bytes] = ()
+    holds_locks: bool = False
 
 
 class PostgresConnection:
@@ -40,6 +45,7 @@ class PostgresConnection:
         self._prepare = prepare
         self._prepared: set[bytes] = set()
         self._results: list[PGresult] = []
+        self._syncs = 0
         self._done: Future[None] | None = None
         self._writing = False
         self._loop = asyncio.get_running_loop()
@@ -56,30 +62,34 @@ class PostgresConnection:
         return cls(connection, prepare)
 
     @property
+    def server_version(self) -> int:
+        """170002 is 17.2."""
+        return self._pgconn.server_version
+
+    @property
     def usable(self) -> bool:
         """False once it ended, and while something is unanswered."""
         return self._done is None and self._socket >= 0
 
     async def run(self, statements: Sequence[Statement]) -> list[PGresult]:
-        """Send all of them at once; their results, in order. After a failed one the rest is not executed.
+        """Send all of them at once; their results, in order. In a transaction none works after a failed one.
 
         Raises `ConnectionLost`. A run that was cancelled leaves a connection that can only be closed.
         """
         if not self._prepare:
-            return await self._exchange(
-                [partial(self._pgconn.send_query_params, text, values) for text, values in statements]
-            )
-        named = [(_name(text), text, values) for text, values in statements]
-        new = {name: text for name, text, _ in named if name not in self._prepared}
+            sends = [partial(self._pgconn.send_query_params, text, values) for text, values, _ in statements]
+            return await self._exchange(statements, sends)
+        named = {statement.sql: _name(statement.sql) for statement in statements}
+        new = [Statement(text) for text, name in named.items() if name not in self._prepared]
         if new:
-            results = await self._exchange(
-                [partial(self._pgconn.send_prepare, name, text) for name, text in new.items()]
-            )
+            sends = [partial(self._pgconn.send_prepare, named[text], text) for text, *_ in new]
+            results = await self._exchange(new, sends)
             if any(not _is_prepared(result) for result in results):
                 return results
-            self._prepared |= new.keys()
+            self._prepared |= {named[text] for text, *_ in new}
+        send = self._pgconn.send_query_prepared
         return await self._exchange(
-            [partial(self._pgconn.send_query_prepared, name, values) for name, _, values in named]
+            statements, [partial(send, named[text], values) for text, values, _ in statements]
         )
 
     async def close(self) -> None:
@@ -89,12 +99,18 @@ class PostgresConnection:
 
     # --- Inside ------------------------------------------------------------------------------------------
 
-    async def _exchange(self, sends: Sequence[Callable[[], None]]) -> list[PGresult]:
+    async def _exchange(
+        self, statements: Sequence[Statement], sends: Sequence[Callable[[], None]]
+    ) -> list[PGresult]:
         self._done = self._loop.create_future()
         self._results = []
+        self._syncs = 1
         try:
-            for send in sends:
+            for statement, send in zip(statements, sends, strict=True):
                 send()
+                if statement.holds_locks:
+                    self._syncs += 1
+                    self._pgconn.pipeline_sync()
             self._pgconn.pipeline_sync()
             self._flush()
         except psycopg.Error as error:
@@ -137,10 +153,13 @@ class PostgresConnection:
                 ended = True
                 continue
             ended = False
-            if result.status == ExecStatus.PIPELINE_SYNC:
+            if result.status != ExecStatus.PIPELINE_SYNC:
+                self._results.append(result)
+                continue
+            self._syncs -= 1
+            if self._syncs == 0:
                 done.set_result(None)
                 return
-            self._results.append(result)
 
     def _lose(self, error: psycopg.Error) -> None:
         self._forget()
@@ -156,8 +175,8 @@ class PostgresConnection:
 
 @lru_cache(maxsize=1024)
 def _name(text: bytes) -> bytes:
-    """A name stands for one SQL only: a pooler that knows no prepared statements may give us a connection with
-    another node's, and there it must mean the same SQL, or nothing."""
+    """A name stands for one SQL only: a pooler that knows no prepared statements may give us a connection
+    with another node's, and there it must mean the same SQL, or nothing."""
     return b"journal_" + sha256(text).hexdigest()[:32].encode()
 
 

@@ -46,7 +46,9 @@ class SqliteBackend:
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
-    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
+    async def store(
+        self, batch: Sequence[Entry], outbox: Sequence[int] = (), *, wait: bool = True
+    ) -> list[Stored | Refused | None]:
         rows = await self._in_thread(partial(self._transaction, partial(_store, batch, outbox)))
         return _answers(batch, rows)
 
@@ -158,8 +160,8 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _answers(batch: Sequence[Entry], rows: Rows) -> list[Stored | Refused]:
-    answers: list[Stored | Refused] = [Refused("not_found", "there is no such stream")] * len(batch)
+def _answers(batch: Sequence[Entry], rows: Rows) -> list[Stored | Refused | None]:
+    answers: list[Stored | Refused | None] = [Refused("not_found", "there is no such stream")] * len(batch)
     for n, epoch, sequence, at, code, message in rows:
         if code is not None:
             answers[n] = Refused(code, message)

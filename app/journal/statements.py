@@ -17,6 +17,11 @@ SELECT count(*) FROM (
 ) AS locked"""
 """PostgreSQL: every batch takes its locks in one order, so that no two of them wait for each other."""
 
+LOCK_FREE: Final = b"""
+SELECT stream FROM journal_position WHERE stream = ANY($1) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+"""
+STREAMS: Final = b"SELECT stream FROM journal_position WHERE stream = ANY($1)"
+
 _FIELDS: Final = "n, stream, position_id, key, sender, subject, removes, at, data"
 
 _ACCEPTED: Final = """

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from app.database.thread import OutageLog
 from app.journal import kinds
-from app.journal.backend import Backend, BadData, RolledBack, Unanswered
+from app.journal.backend import Backend, BadData, RolledBack, StreamLocked, Unanswered
 from app.journal.databases import own_backend
 from app.journal.entry import Busy, Entry, EventKind, OutcomeUnknown, Refused, Stored
 from app.journal.keys import KEY_AHEAD_SECONDS, KEY_HOURS, drawn_at
@@ -32,6 +32,9 @@ BATCH_BYTES: Final = 2**20
 RETRY_SECONDS: Final = 0.05
 RETRY_LIMIT_SECONDS: Final = 1.0
 """Between two tries of a batch that was rolled back: the first pause, and the longest."""
+
+HELD_SECONDS: Final = 0.1
+"""How long a stream that somebody holds is left alone, once a batch waited for its lock in vain."""
 
 STOP_SECONDS: Final = 5.0
 
@@ -87,6 +90,9 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: Task[None] | None = None
+        self._left: list[_Waiting] = []
+        self._held: dict[str, float] = {}
+        self._patient = True
         self._turn = asyncio.Lock()
         self._outbox = OutboxMover(self._backend, self._turn, self._append_row)
         self._expiry: TimerHandle | None = None
@@ -182,6 +188,10 @@ class Writer:
                 self._wake.clear()
                 await self._wake.wait()
             batch = self._take_batch()
+            if not batch:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            metrics.journal_batch_entries.observe(len(batch))
             try:
                 await self._store_in_time(batch)
             except asyncio.CancelledError:
@@ -195,10 +205,13 @@ class Writer:
         """As much as fits, in order: what may not be in it, and all behind it in its stream, stays."""
         batch: list[_Waiting] = []
         kept: list[_Waiting] = []
-        keys, streams, closed = set(), set(), set()
+        keys, streams = set(), set()
+        now = self._loop.time()
+        self._held = {name: until for name, until in self._held.items() if until > now - self._bounds.seconds}
+        closed = {name for name, until in self._held.items() if until > now}
         size = 0
         queue, limit = self._queue, self._bounds.batch
-        while queue and len(batch) < limit and len(kept) < limit and size < BATCH_BYTES:
+        while queue and len(batch) < limit and size < BATCH_BYTES:
             waiting = queue.popleft()
             entry = waiting.entry
             stream = entry.stream
@@ -215,35 +228,62 @@ class Writer:
         queue.extendleft(reversed(kept))
         self._size -= size
         metrics.journal_waiting.set(len(queue))
-        metrics.journal_batch_entries.observe(len(batch))
         return batch
 
     async def _store_in_time(self, batch: list[_Waiting]) -> None:
         """Store it, try again after what certainly rolled back, until its first entry waited too long."""
         deadline = batch[0].since + self._bounds.seconds
         pause = RETRY_SECONDS
-        while True:
-            try:
-                await self._store(batch)
-            except RolledBack as error:
-                self._outage.failed(error)
-                metrics.journal_retries.inc()
-                if self._loop.time() + pause > deadline:
-                    self._give_up(batch)
+        try:
+            while True:
+                try:
+                    await self._store(batch)
+                except RolledBack as error:
+                    self._patient = self._patient and not isinstance(error, StreamLocked)
+                    self._outage.failed(error)
+                    metrics.journal_retries.inc()
+                    left = {id(waiting) for waiting in self._left}
+                    batch = [each for each in batch if not each.future.done() and id(each) not in left]
+                    if self._loop.time() + pause > deadline:
+                        self._give_up(batch)
+                        return
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, RETRY_LIMIT_SECONDS)
+                else:
+                    self._patient = not (self._left or self._held)
                     return
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, RETRY_LIMIT_SECONDS)
-                batch = [waiting for waiting in batch if not waiting.future.done()]
-            else:
-                return
+        finally:
+            self._put_back()
+
+    def _put_back(self) -> None:
+        """What is left is first again, but not before a moment: other streams go on meanwhile."""
+        until = self._loop.time() + HELD_SECONDS
+        self._held |= {waiting.entry.stream: until for waiting in self._left}
+        self._queue.extendleft(reversed(self._left))
+        self._size += sum(len(waiting.entry.payload) for waiting in self._left)
+        self._left = []
+        if self._queue and self._expiry is None:
+            self._expiry = self._loop.call_later(self._bounds.seconds, self._expire)
 
     async def _store(self, batch: Sequence[_Waiting], *, again: bool = True) -> None:
-        """Answer all of `batch`; halve it when the database does not take it. Raises `RolledBack`."""
+        """Answer all of `batch` but what stands in streams that somebody holds, which is left.
+
+        Halves it when the database does not take it. Raises `RolledBack`.
+        """
+        held = {waiting.entry.stream for waiting in self._left}
+        if held:
+            self._left += [waiting for waiting in batch if waiting.entry.stream in held]
+            batch = [waiting for waiting in batch if waiting.entry.stream not in held]
+        if not batch:
+            return
         began = self._loop.time()
         try:
             async with self._turn:
-                entries = [waiting.entry for waiting in batch]
-                answers = await self._backend.store(entries, [each.row for each in batch if each.row])
+                answers = await self._backend.store(
+                    [waiting.entry for waiting in batch],
+                    [waiting.row for waiting in batch if waiting.row],
+                    wait=self._patient,
+                )
         except BadData as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
@@ -267,7 +307,7 @@ class Writer:
             metrics.journal_seconds.labels("wait").observe(began - batch[0].since)
             self._answer(batch, answers)
 
-    def _answer(self, batch: Sequence[_Waiting], answers: Sequence[Stored | Refused]) -> None:
+    def _answer(self, batch: Sequence[_Waiting], answers: Sequence[Stored | Refused | None]) -> None:
         events = [
             (entry.stream, StreamEvent(epoch, sequence, entry.payload, entry.removes))
             for (entry, *_), answer in zip(batch, answers, strict=True)
@@ -281,6 +321,11 @@ class Writer:
                 logger.exception("%d stored events were not handed on: the sweep will find them", len(events))
         repeated = refused = 0
         for waiting, answer in zip(batch, answers, strict=True):
+            if answer is None:
+                self._left.append(waiting)
+                continue
+            if self._held:
+                self._held.pop(waiting.entry.stream, None)
             if isinstance(answer, Refused):
                 refused += 1
             elif answer.repeated:

@@ -1,5 +1,6 @@
 """Journals on a real PostgreSQL, and a proxy in front of it that loses what passes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -88,8 +89,7 @@ async def make_writer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeWrit
         return writer
 
     yield make
-    for writer in writers:
-        await writer.stop()
+    await asyncio.gather(*(writer.stop() for writer in writers))
 
 
 @pytest.fixture

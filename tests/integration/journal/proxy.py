@@ -2,7 +2,6 @@
 
 import asyncio
 from asyncio import StreamReader, StreamWriter, Task
-from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -18,6 +17,10 @@ class Proxy:
         self._writers: set[StreamWriter] = set()
         self.hold_questions = False
         self.hold_answers = False
+        self.budget: int | None = None
+        """How many bytes of questions may still pass before the rest is held; None: all."""
+        self.asked = 0
+        """Bytes of questions so far."""
         self.held = asyncio.Event()
         """Set when something was held."""
         self.connections = 0
@@ -56,11 +59,26 @@ class Proxy:
             task.add_done_callback(self._tasks.discard)
 
     async def _pass(self, source: StreamReader, target: StreamWriter, questions: bool) -> None:
-        with suppress(OSError):
+        try:
             while data := await source.read(65536):
-                if self.hold_questions if questions else self.hold_answers:
+                passes = self._passes(data, questions)
+                if len(passes) < len(data):
                     self.held.set()
-                    continue
-                target.write(data)
+                target.write(passes)
                 await target.drain()
+        except OSError:
+            pass  # cut
+        finally:
             target.close()
+
+    def _passes(self, data: bytes, questions: bool) -> bytes:
+        if not questions:
+            return b"" if self.hold_answers else data
+        self.asked += len(data)
+        if self.hold_questions:
+            return b""
+        if self.budget is None:
+            return data
+        passes = data[: self.budget]
+        self.budget -= len(passes)
+        return passes

@@ -3,15 +3,16 @@
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from psycopg.pq import ExecStatus
 
-from app.journal.entry import Busy, OutcomeUnknown
-from app.journal.postgres_backend import BEGIN, LOCK_SECONDS
-from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
-from app.journal.statements import LOCK
+from app.journal.entry import Busy, OutcomeUnknown, Refused
+from app.journal.postgres_backend import LOCK_SECONDS, STATEMENT_SECONDS
+from app.journal.postgres_connection import PostgresConnection, Statement
 from app.observability import metrics
 from tests.integration.database.conftest import Run
 from tests.integration.journal.conftest import BOUNDS, MakeWriter, make_streams, plain, rows
@@ -180,17 +181,51 @@ async def test_a_lock_that_somebody_holds_for_long_delays_and_harms_nothing(
     assert (await future).position.sequence == 2
 
 
-async def test_a_node_that_stands_still_amid_its_batch_holds_its_locks_for_two_seconds_only(
+async def test_a_stream_that_somebody_holds_for_long_holds_up_no_other(
     database: str, make_writer: MakeWriter
 ) -> None:
-    still = await PostgresConnection.open({"conninfo": database}, prepare=False)
-    results = await still.run([*BEGIN, Statement(LOCK, [b"{notes.a,notes.b}"])])
-    assert results[-1].status == ExecStatus.TUPLES_OK
-    writer = make_writer(database, bounds=BOUNDS._replace(seconds=3 * LOCK_SECONDS))
-    assert (await writer.append(plain())).position.sequence == 1
-    with pytest.raises(ConnectionLost):
-        await still.run([Statement(b"COMMIT")])
-    await still.close()
+    writer = make_writer(database)
+    with psycopg.connect(database) as other:
+        other.execute("SELECT 1 FROM journal_position WHERE stream = 'notes.a' FOR UPDATE")
+        waits = [writer.append(plain("notes.a")) for _ in range(3)]
+        for number in range(1, 6):
+            stored = await asyncio.gather(*(writer.append(plain("notes.b")) for _ in range(3)))
+            assert stored[-1].position.sequence == 3 * number
+        nowhere = await asyncio.gather(writer.append(plain("notes.nowhere")), return_exceptions=True)
+        assert isinstance(nowhere[0], Refused)
+        assert not any(future.done() for future in waits)
+        other.rollback()
+    assert [answer.position.sequence for answer in await asyncio.gather(*waits)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "version"),
+    [pytest.param(True, 16, id="prepared, PostgreSQL 16"), pytest.param(False, 17, id="PostgreSQL 17")],
+)
+async def test_a_node_cut_off_anywhere_amid_its_batch_holds_its_streams_for_seconds_only(
+    database: str, make_writer: MakeWriter, monkeypatch: pytest.MonkeyPatch, prepare: bool, version: int
+) -> None:
+    """Its machine is gone: no byte of it comes any more, and nobody tells the server."""
+    monkeypatch.setattr(PostgresConnection, "server_version", version * 10_000)
+    parts = urlsplit(database)
+    assert parts.hostname is not None and parts.port is not None
+    cuts = 24
+    make_streams(database, *(f"notes.{number}" for number in range(cuts)))
+    async with AsyncExitStack() as stack:
+        proxies = [await stack.enter_async_context(Proxy(parts.hostname, parts.port)) for _ in range(cuts)]
+        for number, proxy in enumerate(proxies):
+            writer = make_writer(proxy.url(database), prepare=prepare)
+            await writer.append(plain(f"notes.{number}", "x" * 5000))
+            before = proxy.asked
+            await writer.append(plain(f"notes.{number}", "x" * 5000))
+            size = proxy.asked - before
+            assert size > 5000
+            proxy.budget = size * (number + 1) // (cuts + 1)
+            writer.append(plain(f"notes.{number}", "x" * 5000))
+        await asyncio.gather(*(proxy.held.wait() for proxy in proxies))
+        other = make_writer(database, bounds=BOUNDS._replace(seconds=2 * (LOCK_SECONDS + STATEMENT_SECONDS)))
+        answers = await asyncio.gather(*(other.append(plain(f"notes.{number}")) for number in range(cuts)))
+        assert [answer.position.sequence for answer in answers] == [3] * cuts
 
 
 async def test_writers_on_many_common_streams_never_wait_for_each_other_in_a_circle(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.journal.backend import BadData, RolledBack, Unanswered
+from app.journal.backend import BadData, RolledBack, StreamLocked, Unanswered
 from app.journal.entry import Busy, Entry, OutcomeUnknown, Refused, Stored
 from app.journal.writer import BATCH_BYTES, Bounds, Writer
 from app.realtime.stream import Position
@@ -24,6 +24,7 @@ class Played:
         self.batches: list[list[Entry]] = []
         self.closed = False
         self.hold = False
+        self.locked: set[str] = set()
         self.behaviour: Callable[[Sequence[Entry]], None] = lambda _: None
         self._waiting: Future[None] | None = None
         self._sequence = 0
@@ -34,14 +35,18 @@ class Played:
     async def give_up(self, row: int, failure: str) -> None:
         raise AssertionError("nothing was in the outbox")
 
-    async def store(self, batch: Sequence[Entry], outbox: Sequence[int] = ()) -> list[Stored | Refused]:
+    async def store(
+        self, batch: Sequence[Entry], outbox: Sequence[int] = (), *, wait: bool = True
+    ) -> list[Stored | Refused | None]:
         assert not outbox
         self.batches.append(list(batch))
         if self.hold:
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         self.behaviour(batch)
-        return [self._next() for _ in batch]
+        if wait and any(entry.stream in self.locked for entry in batch):
+            raise StreamLocked("a lock")
+        return [None if entry.stream in self.locked else self._next() for entry in batch]
 
     async def close(self) -> None:
         self.closed = True
@@ -275,6 +280,59 @@ async def test_a_batch_that_is_rolled_back_again_and_again_ends_as_busy(database
     with pytest.raises(Busy):
         await writer.append(note())
     await writer.stop()
+
+
+async def test_a_stream_that_somebody_holds_holds_up_no_other(
+    writer: Writer, database: Played, committed: Committed
+) -> None:
+    database.locked = {"notes.a"}
+    held = [note(text=str(number)) for number in range(8)]  # more than a batch takes
+    futures = [writer.append(entry) for entry in held]
+    await asyncio.gather(*(writer.append(note("notes.b")) for _ in range(2)))
+    await asyncio.gather(*(writer.append(note("notes.b")) for _ in range(2)))
+    assert not any(future.done() for future in futures)
+    database.locked = set()
+    await asyncio.gather(*futures)
+    assert [event.payload for name, event in committed if name == "notes.a"] == [
+        entry.payload for entry in held
+    ]
+    database.batches.clear()
+    await writer.append(note())
+    assert len(database.batches) == 1
+
+
+async def test_who_waits_for_a_stream_that_somebody_holds_is_answered_in_time(database: Played) -> None:
+    database.locked = {"notes.a"}
+    writer = Writer(lambda _: None, database, BOUNDS._replace(seconds=0.3))
+    writer.start()
+    with pytest.raises(Busy):
+        await writer.append(note())
+    await writer.append(note("notes.b"))
+    database.locked = set()
+    await writer.append(note())
+    await writer.stop()
+
+
+async def test_a_bad_row_beside_a_stream_that_somebody_holds_changes_no_order(
+    writer: Writer, database: Played, committed: Committed
+) -> None:
+    database.locked = {"notes.a"}
+    waits = writer.append(note(text="0"))
+    await writer.append(note("notes.b"))
+    bad = note("notes.b")
+
+    def behave(batch: Sequence[Entry]) -> None:
+        if bad in batch:
+            if database.batches[-1] is not batch and len(batch) == 1:
+                database.locked = set()
+            raise BadData("planted")
+
+    database.behaviour = behave
+    burst = [note(text="1"), bad, note(text="2"), note("notes.b"), note(text="3")]
+    answers = await asyncio.gather(waits, *map(writer.append, burst), return_exceptions=True)
+    assert [isinstance(answer, Refused) for answer in answers] == [False, False, True, False, False, False]
+    texts = [event.payload for name, event in committed if name == "notes.a"]
+    assert texts == [note(text=str(number)).payload for number in range(4)]
 
 
 async def test_an_answer_that_never_came_is_said_to_be_unknown_and_the_next_batch_is_tried(

@@ -19,7 +19,7 @@ JOIN journal_position p ON p.stream = asked.stream
 LEFT JOIN LATERAL (
     SELECT sequence, payload, removes FROM journal_event
     WHERE position_id = p.id AND asked.after < p.last_sequence
-        AND sequence > greatest(asked.after, p.last_sequence - %(newest)s)
+        AND sequence > asked.after
     ORDER BY sequence LIMIT %(limit)s
 ) e ON true
 """
@@ -28,26 +28,23 @@ SELECT p.stream, p.epoch, p.floor, p.last_sequence, e.sequence, e.payload, e.rem
 FROM json_each(%(asked)s) asked
 JOIN journal_position p ON p.stream = asked.key
 LEFT JOIN journal_event e ON e.position_id = p.id
-    AND e.sequence > max(asked.value, p.last_sequence - %(newest)s)
-    AND e.sequence <= max(asked.value, p.last_sequence - %(newest)s) + %(limit)s
+    AND e.sequence > asked.value AND e.sequence <= asked.value + %(limit)s
 ORDER BY p.id, e.sequence
 """
-_ALL: Final = 2**53
 
 
-def read_streams(asked: Mapping[str, int], limit: int, newest: bool = False) -> dict[str, StreamRead]:
-    """Each stream of `asked` (its name → a sequence) with the events after that sequence: the first `limit`
-    of them or, for who skips what is too far away, the `newest`. One query, in the caller's thread and
-    transaction. A stream that does not exist is left out.
+def read_streams(asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
+    """Each stream of `asked` (its name → a sequence) with the first `limit` events after that sequence.
+
+    One query, in the caller's thread and transaction. A stream that does not exist is left out.
     """
     if not asked:
         return {}
-    bounds = {"limit": limit, "newest": limit if newest else _ALL}
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            cursor.execute(_SQLITE, {"asked": json.dumps(dict(asked)), **bounds})
+            cursor.execute(_SQLITE, {"asked": json.dumps(dict(asked)), "limit": limit})
         else:
-            cursor.execute(_POSTGRES, {"streams": list(asked), "after": list(asked.values()), **bounds})
+            cursor.execute(_POSTGRES, {"streams": list(asked), "after": list(asked.values()), "limit": limit})
         return _streams(cursor.fetchall())
 
 

@@ -30,6 +30,8 @@ SWEEP_SECONDS_UNHEALTHY: Final = 1.0
 _EARLIER: Final = SWEEP_SECONDS - SWEEP_SECONDS_UNHEALTHY
 RETRY_SECONDS: Final = 1.0
 """After a read that failed."""
+READ_SECONDS: Final = 5.0
+"""A database that does not answer for so long is as good as gone."""
 READ_EVENTS: Final = 20_000
 """What one read may bring for all streams together; who is further behind gets it in several."""
 
@@ -276,7 +278,8 @@ class Streams:
             asked[active.name] = active.ask()
         limit = max(1, min(CATCH_UP_LIMIT, READ_EVENTS // len(asked)))
         try:
-            reads = await self._read(asked, limit)
+            async with asyncio.timeout(READ_SECONDS):
+                reads = await self._read(asked, limit)
         except Exception as error:
             self._failed(wanted, error)
             await asyncio.sleep(RETRY_SECONDS)
@@ -300,7 +303,7 @@ class Streams:
         _read_failed.inc()
         if not self._failing:
             self._failing = True
-            logger.error("streams: the database does not answer: %s", error, exc_info=error)
+            logger.error("streams: the database does not answer: %r", error, exc_info=error)
         for active in wanted:
             if self._streams.get(active.name) is not active:
                 continue

@@ -7,7 +7,6 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from app.database.thread import close_connections, in_database_thread
 from app.journal.models import StoredEvent, StreamPosition
 from app.journal.reader import Reader, read_streams
 from app.journal.writer import Writer
@@ -74,16 +73,6 @@ async def test_where_a_stream_is_can_be_asked_without_its_events(writer: Writer,
     await written(writer, "notes.a", 4)
     read = (await reader.read({"notes.a": NOWHERE}, 1000))["notes.a"]
     assert (sequences(read), read.last_sequence) == ([], 4)
-
-
-@pytest.mark.parametrize(("after", "expected"), [(0, [7, 8, 9]), (7, [8, 9]), (9, []), (12, [])])
-async def test_who_skips_what_is_too_far_away_gets_the_newest(
-    writer: Writer, streams: None, after: int, expected: list[int]
-) -> None:
-    await written(writer, "notes.a", 9)
-    read = await in_database_thread(lambda: read_streams({"notes.a": after}, 3, newest=True)["notes.a"])
-    await close_connections()
-    assert sequences(read) == expected
 
 
 async def test_what_was_purged_is_told_by_the_floor(writer: Writer, reader: Reader) -> None:

@@ -191,7 +191,7 @@ async def test_one_read_is_on_its_way_at_a_time(node: Node, bus: PlayedBus, data
     for stream in (ROOM, CELLAR):
         database.store(stream)
         bus.brings(stream, database.store(stream))
-        await asyncio.sleep(20)
+        await asyncio.sleep(2)
     assert database.asked[asked:] == [{ROOM: 0}]
     database.gate.set()
     await asyncio.sleep(0)
@@ -987,6 +987,19 @@ async def test_with_the_database_away_who_enters_is_told_and_leaves_nothing_behi
     assert bus.subscriptions == {}
     database.error = None
     await node.streams.enter(ROOM)
+
+
+async def test_a_database_that_hangs_is_one_that_is_away(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    bob = await here(node, name="u2")
+    database.gate.clear()
+    with pytest.raises(TimeoutError):
+        await Guest(node, stream=CELLAR).enter()
+    database.store(ROOM)
+    database.gate.set()
+    await asyncio.sleep(7)
+    assert bob.got == [1]
 
 
 async def test_with_the_database_away_who_comes_back_waits_and_nobody_else(

@@ -81,6 +81,8 @@ class ConnectedRooms:
                 raise answer
             elif answer.reset is not None:
                 rooms.append(RoomReset(slug, answer.reset))
+            elif slug not in self._followings:  # it ended while others were read
+                rooms.append(RoomRefused(slug, Refusal("busy", "this room ended: join it again")))
             elif answer.size > left:
                 self.leave(slug)
                 rooms.append(RoomReset(slug, Reset.TOO_FAR))
@@ -121,8 +123,11 @@ class ConnectedRooms:
     async def _read(self, question: Question) -> RoomRead:
         """Enter the room, then read it: what happens in between is not missed."""
         slug, reads = question.slug, reads_of(self._node)
-        if slug in self._followings:
-            return await reads.room(question)
+        while slug in self._followings:
+            read = await reads.room(question)
+            if slug in self._followings:
+                return read
+            # It ended while it was read: whoever may still come begins anew.
         try:
             await self._enter(slug)
         except NoStream:

@@ -8,11 +8,14 @@ from pytest_django import Settings
 
 from app.chat.models import Membership, Message, Role, Room
 from app.chat.read_markers import markers_of
+from app.chat.room_reads import Question, RoomRead, reads_of
 from app.chat.services import close_room, open_room
 from app.database.thread import in_database_thread
 from app.journal.keys import new_key
 from app.journal.models import StoredEvent
+from app.presence.services import presence_of
 from app.realtime.node import current_node
+from tests.broker_contract import eventually
 from tests.unit.chat.client import ADA, BOB, EVE, Client, client
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -320,6 +323,36 @@ async def test_removal_ends_what_somebody_hears_in_order() -> None:
         bob.events.clear()
         await resume(bob, ("lobby", {**place, "sequence": removed["sequence"]}))
         assert [event["data"]["text"] for event in await bob.everything()] == ["after"]
+
+
+@pytest.mark.parametrize("again", ["chat.join_room", "chat.resume"])
+async def test_somebody_removed_while_they_join_again_is_in_or_out_and_nothing_between(
+    again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(ADA) as ada, client(BOB) as bob:
+        start = (await join(bob))["position"]
+        reads = reads_of(current_node())
+        plain = reads.room
+
+        async def removed_after(question: Question) -> RoomRead:
+            read = await plain(question)
+            monkeypatch.setattr(reads, "room", plain)
+            await ada.do("chat.remove_member", person=BOB.id)
+            await eventually(lambda: not current_node().hub.members("room.lobby"), "bob is out")
+            return read
+
+        monkeypatch.setattr(reads, "room", removed_after)
+        if again == "chat.join_room":
+            assert (await join(bob))["position"]["sequence"] == 1
+            await ada.post("after")
+            assert [event["sequence"] for event in await bob.everything()] == [1, 2]
+        else:
+            (answer,) = await resume(bob, ("lobby", start))
+            assert answer["resumed"] is True  # from before the removal, which is caught up with
+            await ada.post("after")
+            assert [event["sequence"] for event in await bob.everything()] == [1, 1]
+    here = presence_of(current_node())
+    await eventually(lambda: here.enter("lobby", "x", EVE, None).count == 1, "nobody is left behind")
 
 
 async def test_what_came_behind_a_removal_is_not_caught_up_with() -> None:

@@ -153,10 +153,10 @@ worker.terminationGracePeriodSeconds: expected {{ $needed }} or more (SHUTDOWN_S
 {{- $workers := .Values.worker.replicas | int -}}
 {{- if $workers }}{{ $workers = add1 $workers | int }}{{ end -}}
 {{- $pool := max 1 (int .Values.database.poolSize) -}}
-{{- /* `migrate` holds its turn with one connection and works with another. */ -}}
-{{- $needed := add (mul (add $nodes $workers) $pool) (ternary 2 0 .Values.migrations.enabled) | int -}}
+{{- /* The journal of each node has one of its own. `migrate` holds its turn with one and works with another. */ -}}
+{{- $needed := add (mul (add $nodes $workers) $pool) $nodes (ternary 2 0 .Values.migrations.enabled) | int -}}
 {{- if gt $needed (int .Values.database.maxConnections) }}
-database.maxConnections: expected {{ $needed }} or more, got {{ int .Values.database.maxConnections }}: during an update there are {{ $nodes }} nodes and {{ $workers }} workers with database.poolSize {{ $pool }} each, and the migration
+database.maxConnections: expected {{ $needed }} or more, got {{ int .Values.database.maxConnections }}: during an update there are {{ $nodes }} nodes and {{ $workers }} workers with database.poolSize {{ $pool }} each, one more in each node for the journal, and the migration
 {{- end }}
 {{- end -}}
 

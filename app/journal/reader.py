@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from django.db import Error as DatabaseError
 from django.db import connection
 
 from app.database.thread import DatabaseThread
-from app.realtime.stream import StreamEvent, StreamRead
+from app.realtime.stream import StreamEvent, StreamRead, Unreadable
 
 # One statement sees one state of the database, so a stream's bounds and its events belong together. On
 # PostgreSQL LIMIT in a LATERAL keeps the planner from anything but the index, however many streams are asked.
@@ -66,8 +67,11 @@ class Reader:
         self._thread = DatabaseThread("streams")
 
     async def read(self, asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
-        """`read_streams`. Raises what the database raises."""
-        return await self._thread.run(partial(read_streams, asked, limit))
+        """`read_streams`. Raises `Unreadable`."""
+        try:
+            return await self._thread.run(partial(read_streams, asked, limit))
+        except DatabaseError as error:
+            raise Unreadable(str(error)) from error
 
     async def stop(self) -> None:
         """Leave no connection behind."""

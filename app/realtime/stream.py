@@ -50,9 +50,13 @@ class Reset(StrEnum):
     """More events were missed than are caught up with one by one."""
 
 
+class Unreadable(Exception):
+    """The database does not answer now: no fault of ours, and nothing to be read in a traceback."""
+
+
 ReadStreams = Callable[[Mapping[str, int], int], Awaitable[dict[str, StreamRead]]]
 """(stream → sequence, limit per stream) → what the database has; a stream that does not exist is left out.
-Always from the primary. Raises whatever the database raises."""
+Always from the primary. Raises `Unreadable`."""
 
 
 def reset_reason(position: Position, read: StreamRead, limit: int) -> Reset | None:

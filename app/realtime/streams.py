@@ -14,7 +14,7 @@ from typing import Final
 from app.observability import metrics
 from app.realtime.connection import Subscriber
 from app.realtime.hub import Hub
-from app.realtime.stream import Position, ReadStreams, Reset, StreamEvent, StreamRead
+from app.realtime.stream import Position, ReadStreams, Reset, StreamEvent, StreamRead, Unreadable
 from app.realtime.stream_audience import CATCH_UP_LIMIT, Ended, Following, StreamAudience
 from app.realtime.stream_order import HeldBytes, StreamOrder
 
@@ -122,7 +122,7 @@ class Streams:
 
         Done when other nodes' events arrive (or the bus is known down) and the stream's position was read
         after that: from here on nothing is missed. Many who come at once share one read.
-        Raises `NoStream`, and what the database raises; then there is nothing to leave.
+        Raises `NoStream` and `Unreadable`; then there is nothing to leave.
         """
         if self._task is None:
             raise RuntimeError("the node's streams were not started")
@@ -271,15 +271,13 @@ class Streams:
         self._sleeps_until = 0.0
 
     async def _read_all(self, wanted: list[_Active], sweeping: bool) -> None:
-        assert self._read is not None
         asked = {}
         for active in wanted:
             self._due.pop(active, None)
             asked[active.name] = active.ask()
         limit = max(1, min(CATCH_UP_LIMIT, READ_EVENTS // len(asked)))
         try:
-            async with asyncio.timeout(READ_SECONDS):
-                reads = await self._read(asked, limit)
+            reads = await self._answer(asked, limit)
         except Exception as error:
             self._failed(wanted, error)
             await asyncio.sleep(RETRY_SECONDS)
@@ -298,12 +296,23 @@ class Streams:
         if sweeping:
             (_swept_something if found else _swept_nothing).inc()
 
+    async def _answer(self, asked: dict[str, int], limit: int) -> dict[str, StreamRead]:
+        assert self._read is not None
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._read(asked, limit)
+        except TimeoutError:
+            raise Unreadable(f"no word for {READ_SECONDS:g} s") from None
+
     def _failed(self, wanted: list[_Active], error: Exception) -> None:
         """Ask again later. Who enters is told; who follows waits, and notices nothing else."""
         _read_failed.inc()
         if not self._failing:
             self._failing = True
-            logger.error("streams: the database does not answer: %r", error, exc_info=error)
+            known = isinstance(error, Unreadable)
+            logger.error(
+                "streams: the database does not answer: %s", error, exc_info=None if known else error
+            )
         for active in wanted:
             if self._streams.get(active.name) is not active:
                 continue

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from app.journal.models import StoredEvent, StreamPosition
 from app.journal.reader import Reader, read_streams
 from app.journal.writer import Writer
-from app.realtime.stream import StreamRead
+from app.realtime.stream import StreamRead, Unreadable
 from app.realtime.stream_order import NOWHERE
 from tests.unit.journal.notes import banned, note
 
@@ -90,3 +90,22 @@ async def test_what_was_purged_is_told_by_the_floor(writer: Writer, reader: Read
 
 async def test_nothing_asked_is_no_query(reader: Reader) -> None:
     assert await reader.read({}, 10) == {}
+
+
+async def test_a_database_that_fails_is_unreadable(reader: Reader) -> None:
+    def lose() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE journal_event RENAME TO journal_lost")
+        connection.close()
+
+    def find() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE journal_lost RENAME TO journal_event")
+        connection.close()
+
+    await asyncio.to_thread(lose)
+    try:
+        with pytest.raises(Unreadable, match="journal_event"):
+            await reader.read({"notes.a": 0}, 10)
+    finally:
+        await asyncio.to_thread(find)

@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.realtime import stream_audience, stream_order, streams
-from app.realtime.broker import BusUnavailable
 from app.realtime.connection import Batch
 from app.realtime.node import Node
-from app.realtime.stream import Position, Reset, StreamEvent, StreamRead
+from app.realtime.stream import Position, Reset, StreamEvent, StreamRead, Unreadable
 from app.realtime.stream_audience import Ended, Following
 from tests import virtual_time
 from tests.unit.realtime.streams.stored_streams import Database, PlayedBus
@@ -117,7 +116,7 @@ class World:
     async def read(self, asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
         await self.a_while()
         if self.away:
-            raise BusUnavailable("no database")
+            raise Unreadable("no database")
         answer = self.database.look(asked, limit)
         await self.a_while()
         return answer
@@ -143,7 +142,7 @@ class World:
             to = self.nodes[node].streams
             try:
                 await to.enter(stream)
-            except BusUnavailable:
+            except Unreadable:
                 return
             await self.a_while()
             stored = self.database.streams[stream]

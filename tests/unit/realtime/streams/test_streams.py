@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from app.realtime import streams as streams_module
 from app.realtime.node import Node
-from app.realtime.stream import Position, Reset, StreamEvent
+from app.realtime.stream import Position, Reset, StreamEvent, Unreadable
 from app.realtime.stream_audience import CATCH_UP_LIMIT, Ended, Following
 from app.realtime.stream_order import HeldBytes
 from app.realtime.streams import FILL_SECONDS, NoStream
@@ -962,7 +962,7 @@ async def test_with_the_database_away_the_bus_goes_on_and_holes_are_filled_later
     node: Node, bus: PlayedBus, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     ada, bob = await here(node), await here(node, stream=CELLAR)
-    database.error = ConnectionError("no database")
+    database.error = Unreadable("no database")
     database.store(ROOM)
     bus.brings(ROOM, database.store(ROOM))
     with caplog.at_level(logging.INFO):
@@ -975,13 +975,14 @@ async def test_with_the_database_away_the_bus_goes_on_and_holes_are_filled_later
         await asyncio.sleep(1.1)
     assert ada.got == [1, 2]
     assert caplog.text.count("does not answer") == 1
+    assert "Traceback" not in caplog.text
     assert caplog.text.count("answers again") == 1
 
 
 async def test_with_the_database_away_who_enters_is_told_and_leaves_nothing_behind(
     node: Node, bus: PlayedBus, database: Database
 ) -> None:
-    database.error = ConnectionError("no database")
+    database.error = Unreadable("no database")
     results = await asyncio.gather(*(Guest(node, f"u{n}").enter() for n in range(3)), return_exceptions=True)
     assert [str(result) for result in results] == ["no database"] * 3
     assert bus.subscriptions == {}
@@ -989,12 +990,25 @@ async def test_with_the_database_away_who_enters_is_told_and_leaves_nothing_behi
     await node.streams.enter(ROOM)
 
 
+async def test_a_fault_of_ours_in_a_read_is_told_in_full_and_ends_nothing(
+    node: Node, bus: PlayedBus, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = await here(node)
+    database.error = RuntimeError("a bug")
+    database.store(ROOM)
+    await asyncio.sleep(10)
+    assert caplog.text.count("Traceback") == 1
+    database.error = None
+    await asyncio.sleep(6)
+    assert ada.got == [1]
+
+
 async def test_a_database_that_hangs_is_one_that_is_away(
     node: Node, bus: PlayedBus, database: Database
 ) -> None:
     bob = await here(node, name="u2")
     database.gate.clear()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(Unreadable, match="no word for 5 s"):
         await Guest(node, stream=CELLAR).enter()
     database.store(ROOM)
     database.gate.set()
@@ -1010,7 +1024,7 @@ async def test_with_the_database_away_who_comes_back_waits_and_nobody_else(
         bus.brings(ROOM, database.store(ROOM))
     bob.leave()
     carol, ada = await here(node, after=3, name="u3"), await Guest(node).enter()
-    database.error = ConnectionError("no database")
+    database.error = Unreadable("no database")
     ada.follow(0)
     await asyncio.sleep(3)
     bus.brings(ROOM, database.store(ROOM))

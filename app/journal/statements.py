@@ -48,8 +48,7 @@ WITH batch_incoming AS MATERIALIZED (
 batch_known AS MATERIALIZED (
     SELECT i.n, i.epoch, e.sequence, e.at, e.position_id = i.position_id AND e.sender = i.sender
         AND e.kind = i.kind AND e.subject IS NOT DISTINCT FROM i.subject AS same
-    FROM batch_incoming i
-    CROSS JOIN LATERAL (SELECT * FROM journal_event WHERE key = i.key LIMIT 1) e
+    FROM batch_incoming i JOIN journal_event e ON e.key = i.key
 ),
 batch_fresh AS MATERIALIZED (SELECT * FROM batch_incoming WHERE n NOT IN (SELECT n FROM batch_known)),
 batch_refused AS MATERIALIZED ({{refused}}),
@@ -74,8 +73,6 @@ def postgres_store(names: tuple[str, ...]) -> bytes:
     Answers with `n, epoch, sequence, at, code, message`. Stored now: no `at`. Stored before: when, in
     microseconds, and where if it was the same entry. Refused by a feature: a code. No row: no such stream.
     All parts see the database as it was before: none sees what another one writes.
-    LIMIT in the LATERAL keeps the planner from anything but the index of keys, also in a plan that was made
-    (and kept, where statements are prepared) when the table was empty.
     """
     used = [kind(name) for name in names]
     refusals = " UNION ALL ".join(f"({refusal})" for refusal in _refusals(used))

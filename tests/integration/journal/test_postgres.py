@@ -10,9 +10,11 @@ import psycopg
 import pytest
 from psycopg.pq import ExecStatus
 
+from app.chat.kinds import KINDS, register_kinds
 from app.journal.entry import Busy, OutcomeUnknown, Refused
-from app.journal.postgres_backend import LOCK_SECONDS, STATEMENT_SECONDS
+from app.journal.postgres_backend import LOCK_SECONDS, STATEMENT_SECONDS, PostgresBackend
 from app.journal.postgres_connection import PostgresConnection, Statement
+from app.journal.statements import LOCK, LOCK_FREE, postgres_store
 from app.observability import metrics
 from tests.integration.database.conftest import Run
 from tests.integration.journal.conftest import BOUNDS, MakeWriter, make_streams, plain, rows
@@ -246,6 +248,31 @@ async def test_writers_on_many_common_streams_never_wait_for_each_other_in_a_cir
         sequences = sorted(sequence for each in committed for sequence in each.sequences(name))
         assert sequences == list(range(1, 81))
     assert "deadlock" not in caplog.text
+
+
+# --- Plans -------------------------------------------------------------------------------------------------
+
+
+async def test_no_table_is_read_as_a_whole_even_before_anything_is_known_of_it(
+    database: str,
+) -> None:
+    """A plan that is kept was made when the tables were empty, perhaps."""
+    register_kinds()
+    backend = PostgresBackend({"conninfo": database}, seconds=20, prepare=False)
+    begin = await backend._begin()
+    names = tuple(kind.name for kind in KINDS)
+    for explained in [
+        *(Statement(b"EXPLAIN " + postgres_store((name,)), [b"[]"]) for name in names),
+        Statement(b"EXPLAIN " + postgres_store(names), [b"[]"]),
+        Statement(b"EXPLAIN " + LOCK, [b"{notes.a}"]),
+        Statement(b"EXPLAIN " + LOCK_FREE, [b"{notes.a}"]),
+    ]:
+        [plan] = await backend._transaction([*begin, explained])
+        lines = [(plan.get_value(row, 0) or b"").decode() for row in range(plan.ntuples)]
+        assert len(lines) > 3
+        assert not [line for line in lines if "Seq Scan" in line or "Hash Join" in line]
+        await backend._transaction([Statement(b"ROLLBACK")])
+    await backend.close()
 
 
 # --- What travels ------------------------------------------------------------------------------------------

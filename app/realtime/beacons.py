@@ -23,7 +23,7 @@ GROUP: Final = "node.beacons"
 TICK_SECONDS: Final = 1.0
 """How often a node looks whom it hears; it speaks at every second tick."""
 STALLED_SECONDS: Final = 1.0
-"""A tick that is so late says that the loop stood still: what was said meanwhile is yet to be read."""
+"""A look that is so late says that the loop stood still: what was said meanwhile is yet to be read."""
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Beacon)
@@ -53,6 +53,7 @@ class Beacons:
         self._say = say
         self._connections = connections
         self._loop_lag = 0.0
+        self._looked = self._loop.time()
         self._failures = broker.failures
         self._speaking = False
         self._timer: TimerHandle | None = None
@@ -98,6 +99,9 @@ class Beacons:
     def look(self) -> View:
         """Judge whom this node hears, now."""
         now = self._loop.time()
+        if now - self._looked > TICK_SECONDS + STALLED_SECONDS:
+            self.hearing.excuse(now)
+        self._looked = now
         if self._broker.failures != self._failures:
             self._failures = self._broker.failures
             self.hearing.failed(now)
@@ -117,8 +121,6 @@ class Beacons:
         self._timer = self._loop.call_at(now + TICK_SECONDS, self._tick, now + TICK_SECONDS)
         self._loop_lag = now - due
         metrics.loop_lag.set(self._loop_lag)
-        if self._loop_lag > STALLED_SECONDS:
-            self.hearing.excuse(now)
         self.look()
         self._speaking = not self._speaking
         if self._speaking:

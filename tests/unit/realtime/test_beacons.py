@@ -151,6 +151,14 @@ async def test_a_node_whose_loop_stood_still_misses_nobody_for_that(clock: Clock
         assert not ada.healthy()
 
 
+async def test_whoever_looks_first_after_a_stall_misses_nobody(clock: Clock) -> None:
+    async with serving("ada", "bob") as (ada, _):
+        await clock.wind(HEARD_SECONDS)
+        clock.passed += 30.0
+        beacons(ada).look()
+        assert not beacons(ada).misses
+
+
 async def test_a_node_speaks_as_soon_as_the_bus_is_back(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

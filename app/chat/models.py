@@ -67,6 +67,7 @@ class Membership(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["room", "person"], name="chat_one_membership_per_person")
         ]
+        indexes = [models.Index(fields=["person"], name="chat_rooms_of_a_person")]
 
     def __str__(self) -> str:
         return f"{self.person} in {self.room_id}: {self.role}"

@@ -19,6 +19,7 @@ from app.database.batches import ANSWER_SECONDS, Batches, NoAnswer
 from app.database.snapshot import one_snapshot
 from app.database.thread import in_database_thread
 from app.journal.reader import read_streams
+from app.observability import metrics
 from app.realtime.node import Node
 from app.realtime.protocol import CommandError
 from app.realtime.stream import Position, Reset, StreamEvent, reset_reason
@@ -70,7 +71,15 @@ class RoomReads:
 
     async def room(self, question: Question) -> RoomRead:
         """The answer. Raises `CommandError`: the room is not there, not for them, or cannot be read."""
-        return await _or_busy(self._rooms.ask(question))
+        try:
+            read = await _or_busy(self._rooms.ask(question))
+        except CommandError:
+            if question.after is not None:
+                metrics.resumes.labels("refused").inc()
+            raise
+        if question.after is not None:
+            metrics.resumes.labels(read.reset or "resumed").inc()
+        return read
 
     async def messages_before(self, slug: str, person: str, before: int, limit: int) -> Latest:
         """See `selectors.messages_before`."""

@@ -24,5 +24,5 @@ def open_streams(apps, schema_editor):
 
 class Migration(migrations.Migration):
     atomic = False  # each batch by itself, so that it can be ended and begun again
-    dependencies = [("chat", "0005_membership_message"), ("journal", "0001_initial")]
+    dependencies = [("chat", "0006_message"), ("journal", "0001_initial")]
     operations = [migrations.RunPython(open_streams, migrations.RunPython.noop)]

@@ -288,6 +288,37 @@ def test_one_tab_at_a_time_sends_and_when_it_is_closed_the_other_one_does(
     assert kept_unsent(second) == []
 
 
+def test_what_waits_is_not_sent_in_the_name_of_whoever_logs_in_next(
+    open_browser: Open, deployment: Deployment, wire: Wire, room: str
+) -> None:
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    bobs_id = bob.page.locator("main").get_attribute("data-user-id") or ""
+    swallows = True
+    between = Interference(
+        answer=lambda command: [] if swallows and command["command"] == "chat.post_message" else None
+    )
+    bob.page.route_web_socket("**/realtime/", between.route)
+    bob.page.reload()
+    bob.wait_until_joined()
+    bob.say("only Bob says this")
+    until(bob, lambda: bool(between.said("chat.post_message")))
+    swallows = False
+    bob.context.clear_cookies()
+    other_tab = bob.context.new_page()
+    other_tab.goto(f"http://127.0.0.1:{deployment.port(1)}/accounts/guest/")
+    other_tab.get_by_label("Name").fill("Eve")
+    other_tab.get_by_role("button", name="Enter as a guest").click()
+    wire.cut()
+    wire.mend()
+    expect(bob.page.locator(f'main:not([data-user-id="{bobs_id}"])')).to_be_attached(timeout=30_000)
+    bob.wait_until_joined()
+    bob.say("here is Eve")
+    bob.sees("here is Eve")
+    assert bob.texts() == ["here is Eve"]
+    assert [bobs_id in name for name in kept_unsent(bob.page)] == [True]
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

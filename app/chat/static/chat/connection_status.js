@@ -33,7 +33,7 @@ export class ConnectionStatus {
     else this.#say("wait", state.attempt ? "Reconnecting…" : "Connecting…");
   }
 
-  /** Something else that must be said. @param {string} text @param {string} label @param {() => void} act */
+  /** Something else that must be said. @param {string} text @param {string} [label] @param {() => void} [act] */
   warn(text, label, act) {
     this.#say("warn", text, label, act);
   }

@@ -44,7 +44,8 @@ export class MessageList {
    * @param {HTMLElement} log what scrolls
    * @param {HTMLElement} list
    * @param {HTMLButtonElement} jump leads to what is new below
-   * @param {import("./message_item.js").Actions & {looked: () => void}} actions `looked`: the end came into view
+   * @param {import("./message_item.js").Actions & {looked: () => void, added: () => void}} actions
+   *   `looked`: the end came into view; `added`: there are more messages of the past
    */
   constructor(log, list, jump, actions) {
     this.#log = log;
@@ -130,6 +131,7 @@ export class MessageList {
       if (above) this.#log.scrollTop = scrollTop + this.#log.scrollHeight - scrollHeight;
       else if (this.#atBottom) this.scrollToEnd();
     });
+    this.#actions.added();
   }
 
   /**

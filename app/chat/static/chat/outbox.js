@@ -107,8 +107,13 @@ export class Outbox {
   setOpen(open) {
     this.#open = open;
     this.#hurry();
-    for (const entry of this.#entries.values()) this.#set(entry, entry.state, entry.note);
+    this.tell();
     this.#run();
+  }
+
+  /** Tell again how everything stands: what it is about may be shown only now. */
+  tell() {
+    for (const entry of this.#entries.values()) this.#set(entry, entry.state, entry.note);
   }
 
   /** Nothing here will be taken any more. @param {string} why */
@@ -194,10 +199,11 @@ export class Outbox {
   /** @param {import("./unsent.js").Kept} kept */
   #adopt(kept) {
     if (this.#entries.has(kept.key)) return;
-    const entry = { ...kept, kept: true, state: "waiting", note: "", tooOld: false };
+    // Whether one that was not refused is too old is asked when the node's clock is known.
+    const tooOld = kept.failed !== "" && isTooOld(kept.key, this.#client.now());
+    const entry = { ...kept, kept: true, state: "waiting", note: "", tooOld };
     this.#entries.set(entry.key, entry);
-    if (isTooOld(entry.key, this.#client.now())) this.#expire(entry);
-    else if (kept.failed) this.#set(entry, "failed", kept.failed);
+    if (kept.failed) this.#set(entry, "failed", kept.failed);
     else this.#set(entry, kept.tried ? "unknown" : "waiting");
     this.#run();
   }

@@ -21,6 +21,7 @@ const url = new URL(realtimeUrl, location.href);
 url.protocol = url.protocol.replace("http", "ws");
 const client = new RealtimeClient({ url, ticket: ticketsFrom(ticketUrl, csrfToken), resume });
 
+/** @type {{id: string, name: string}} */
 let me = { id: userId, name: "" };
 /** Whether the room was heard before: then coming in is coming back. */
 let wasHere = false;
@@ -40,6 +41,7 @@ const messages = new MessageList(find("log"), find("messages"), find("new-messag
   },
   back: () => composer.focus(),
   looked: look,
+  added: () => outbox.tell(),
 });
 const history = new History(client, room, messages, {
   log: find("log"),
@@ -108,8 +110,9 @@ client.onState((state) => {
   status.show(state, tryNow);
   if (state.name === "connected") {
     me = state.hello.user;
-    messages.me = people.me = me.id;
-    if (!client.position(stream)) join(state.hello);
+    // Somebody else has logged in meanwhile: what waits here is not theirs to send.
+    if (me.id !== userId) location.reload();
+    else if (!client.position(stream)) join(state.hello);
   } else if (page.dataset.joined) {
     delete page.dataset.joined;
     outbox.setOpen(false);
@@ -134,6 +137,7 @@ async function join(hello, attempt = 0) {
     if (error.code === "not_found") leave("This room is not open any more.");
     else if (error.code === "not_allowed") leave("This room is not open to you any more.");
     else {
+      sayThatItTakesLong();
       const seconds = error.retryAfter ?? 0.5 + backOff(attempt);
       setTimeout(() => client.state.hello === hello && join(hello, attempt + 1), seconds * 1000);
     }
@@ -142,8 +146,9 @@ async function join(hello, attempt = 0) {
 
 /** Go on from the position that was seen; the events after it follow. */
 async function resume(positions) {
-  const { rooms } = await client.command("chat.resume", { rooms: [{ room, ...positions.get(stream) }] });
-  const [answer] = rooms;
+  const asked = client.command("chat.resume", { rooms: [{ room, ...positions.get(stream) }] });
+  asked.catch(() => client.state.hello && sayThatItTakesLong());
+  const [answer] = (await asked).rooms;
   if (answer.resumed) {
     joined(answer);
     marker.resume();
@@ -152,8 +157,13 @@ async function resume(positions) {
   return { [stream]: answer };
 }
 
+function sayThatItTakesLong() {
+  status.warn(`Connected to ${client.state.hello.node}, but it cannot reach the room. Trying again…`);
+}
+
 function joined({ role, muted, members, count }) {
   const { node } = client.state.hello;
+  status.show(client.state, tryNow);
   people.setAll(members, count);
   if (wasHere && !page.dataset.joined) messages.divide(`Reconnected, now to ${node}`);
   wasHere = true;

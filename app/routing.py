@@ -9,6 +9,7 @@ from app.accounts.middleware import IdentityMiddleware, OriginCheck, refuse
 from app.chat.consumers import ChatConsumer, RoomConsumer
 from app.chat.event_stream import event_stream
 from app.chat.models import SLUG_PATTERN
+from app.journal.consumers import JournalTasks
 
 # Django's stubs know views only; Channels routes ASGI applications by the same patterns.
 websocket_urlpatterns = [
@@ -25,4 +26,4 @@ http_urlpatterns = [
     ),
 ]
 
-task_consumers = {"accounts": AccountTasks.as_asgi()}
+task_consumers = {"accounts": AccountTasks.as_asgi(), "journal": JournalTasks.as_asgi()}

@@ -244,6 +244,7 @@ try:
     JOURNAL_QUEUE_SECONDS = env.float("JOURNAL_QUEUE_SECONDS", 5.0, validate=_positive)
     JOURNAL_BATCH_ENTRIES = env.int("JOURNAL_BATCH_ENTRIES", 500, validate=_positive)
     JOURNAL_STORE_SECONDS = env.float("JOURNAL_STORE_SECONDS", 10.0, validate=_positive)
+    JOURNAL_KEEP_HOURS = env.float("JOURNAL_KEEP_HOURS", 168.0, validate=validate.Range(min=25))
 except EnvError as error:
     sys.exit(f"carillon: {error}".replace("['", "").replace("']", ""))  # marshmallow says it as a list
 
@@ -324,7 +325,10 @@ except EnvError as error:
     sys.exit(f"carillon: {error}".replace("['", "").replace("']", ""))  # marshmallow says it as a list
 
 # What the workers do by themselves: this task on this channel, once in so many seconds over all of them.
-TASK_SCHEDULE = [{"channel": "accounts", "type": "purge.expired.sessions", "seconds": 3600.0}]
+TASK_SCHEDULE = [
+    {"channel": "accounts", "type": "purge.expired.sessions", "seconds": 3600.0},
+    {"channel": "journal", "type": "purge.old.events", "seconds": 3600.0},
+]
 
 INSTALLED_APPS = [
     "django.contrib.admin",

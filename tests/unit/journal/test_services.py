@@ -5,10 +5,12 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
 from django.utils import timezone
 
+from app.journal.consumers import JournalTasks
 from app.journal.keys import KEY_HOURS
 from app.journal.models import StoredEvent, StreamPosition
 from app.journal.services import (
@@ -106,6 +108,13 @@ async def test_old_events_of_all_streams_are_purged(writer: Writer, ask: Ask) ->
     assert await in_thread(lambda: purge_old(80)) == 3
     assert await state(ask) == (2, 3, [3])
     assert await state(ask, "notes.b") == (1, 2, [2])
+
+
+async def test_the_workers_purge_what_is_older_than_it_is_kept(writer: Writer, ask: Ask) -> None:
+    kept = settings.JOURNAL_KEEP_HOURS
+    await store(writer, "notes.a", [kept + 1, kept - 1])
+    await in_thread(lambda: JournalTasks().purge_old_events({}))
+    assert await state(ask) == (1, 2, [2])
 
 
 async def test_many_events_are_removed_in_several_transactions(

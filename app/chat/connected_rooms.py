@@ -4,7 +4,6 @@ A room is entered before it is spoken of, so whatever the way out is, it is left
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -29,11 +28,9 @@ from app.realtime.handlers import Reply
 from app.realtime.identity import Identity
 from app.realtime.node import Node
 from app.realtime.protocol import CommandError
-from app.realtime.stream import Position, Reset
+from app.realtime.stream import Position, Reset, Unreadable
 from app.realtime.stream_audience import Ended, Following
 from app.realtime.streams import NoStream
-
-logger = logging.getLogger(__name__)
 
 
 class ConnectedRooms:
@@ -146,10 +143,7 @@ class ConnectedRooms:
         """Raises `NoStream` and `CommandError`."""
         try:
             await self._node.streams.enter(room_group(slug))
-        except NoStream:
-            raise
-        except Exception as error:  # whatever the database raises: the streams say it in the log
-            logger.debug("entering %s: %s", slug, error)
+        except Unreadable:
             raise CommandError("busy", "the database does not answer: try again", RETRY_SECONDS) from None
         if self._left:
             self._node.streams.leave(room_group(slug))

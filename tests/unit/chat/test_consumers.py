@@ -1,9 +1,14 @@
 """What a client of chat may ask, and what it is answered."""
 
+import asyncio
+from asyncio import Future
+
 import pytest
 from pytest_django import Settings
 
+from app.chat import services
 from app.chat.services import open_room
+from app.journal.entry import Busy, Entry, OutcomeUnknown, Refused, Stored
 from app.journal.keys import new_key
 from app.realtime.node import current_node
 from tests.unit.chat.client import ADA, BOB, client
@@ -115,3 +120,42 @@ async def test_a_url_with_an_unknown_room_says_so() -> None:
     async with client(ADA, "/realtime/rooms/nowhere/") as ada:
         await ada.command("ping")
         assert [frame["error"]["code"] for frame in ada.events if "error" in frame] == ["not_found"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize(
+    ("outcome", "code", "retry_after"),
+    [
+        (Busy(0.5), "busy", 0.5),
+        (OutcomeUnknown("cut"), "unknown", None),
+        (Refused("not_found", "x"), "not_found", None),
+    ],
+)
+async def test_what_became_of_a_command_is_said(
+    monkeypatch: pytest.MonkeyPatch, outcome: Exception, code: str, retry_after: float | None, at_once: bool
+) -> None:
+    class Failing:
+        def append(self, entry: Entry) -> "Future[Stored]":
+            if at_once:
+                raise outcome
+            future: Future[Stored] = asyncio.get_running_loop().create_future()
+            future.set_exception(outcome)
+            return future
+
+    monkeypatch.setattr(services, "journal_of", lambda node: Failing())
+    async with client(ADA) as ada:
+        message = {"message_id": str(new_key())}
+        answers = [
+            await ada.post("ding"),
+            await ada.do("chat.edit_message", **message, text="dong"),
+            await ada.do("chat.delete_message", **message),
+            await ada.do("chat.set_member", person="u7", role="member"),
+            await ada.do("chat.remove_member", person="u7"),
+        ]
+    assert [(answer["code"], answer.get("retry_after")) for answer in answers] == [(code, retry_after)] * 5
+
+
+async def test_a_ping_may_say_what_was_seen() -> None:
+    async with client(ADA) as ada:
+        assert await ada.command("ping", seen={"room.lobby": 7}) == {}
+        assert (await ada.command("ping", seen={"room.lobby": -1}))["code"] == "invalid_data"

@@ -18,6 +18,10 @@ DURABLE: Final = b'{"stream":'
 _RECEIVE: Final = 65536
 
 
+class Refused(wire.WireError):
+    """A command was answered with an error."""
+
+
 class Line:
     """One open connection."""
 
@@ -61,8 +65,8 @@ class Lines:
     def ask(self, questions: Sequence[bytes], seconds: float, *, events: int = 0) -> list[list[bytes]]:
         """One frame from each; returns each one's answer and the `events` durable events that follow it.
 
-        Other events are skipped. Raises `WireError` when it takes longer than `seconds`, for a refusal, or
-        when an event came before the answer.
+        Other events are skipped. Raises `Refused` once all have an answer, and `WireError` when it takes
+        longer than `seconds` or an event came before the answer.
         """
         heard: dict[Line, list[bytes]] = {line: [] for line in self.lines}
         deadline = perf_counter() + seconds
@@ -85,6 +89,8 @@ class Lines:
                     if len(got) == 1 + events:
                         missing -= 1
         for got in heard.values():
-            if b'"error":' in got[0][:30] or len(got) != 1 + events:
+            if len(got) != 1 + events:
                 raise wire.WireError(f"expected an answer and {events} events, got {got}")
+            if b'"error":' in got[0][:30]:
+                raise Refused(f"a command was refused: {got[0]!r}")
         return list(heard.values())

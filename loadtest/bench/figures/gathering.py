@@ -1,7 +1,8 @@
 """Who takes part in a figure of durable posts: posters, and observers in rooms; each run is proven."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from time import perf_counter
 from typing import Final
 
@@ -9,7 +10,7 @@ import msgspec
 
 from loadtest.bench import wire
 from loadtest.bench.client import Crowd
-from loadtest.bench.lines import Line, Lines
+from loadtest.bench.lines import Line, Lines, Refused
 from loadtest.bench.posting import PATIENCE_SECONDS, Posting, Run, posts
 from loadtest.bench.processes import Server
 from loadtest.bench.proof import Room, heard, missing
@@ -17,6 +18,7 @@ from loadtest.bench.proof import Room, heard, missing
 AT_MOST_PER_SECOND: Final = 20_000
 """So many frames are made for each second of a run that is as fast as it can be."""
 QUIET_SECONDS: Final = 0.1
+JOINS: Final = 5
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -69,14 +71,25 @@ def gathered(servers: Sequence[Server], rooms: Sequence[str], posters: int) -> I
             talking |= {Line(one): server for one in crowd.sockets}
             crowd = exits.enter_context(Crowd())
             crowd.open(server.port, server.requests(server.kind.idle_path, len(rooms)))
-            lines = Lines(map(Line, crowd.sockets))
-            commands = [wire.command(1, "chat.join_room", {"room": name}) for name in rooms]
-            for name, line, [answer] in zip(
-                rooms, lines.lines, lines.ask(commands, PATIENCE_SECONDS), strict=True
-            ):
+            lines = [Line(one) for one in crowd.sockets]
+            for name, line, position in zip(rooms, lines, _joined(lines, rooms), strict=True):
                 watching[name].append(line)
-                positions[name] = _decode(answer)["reply"]["position"]
-            lines.close()
+                positions[name] = position
         gathering = Gathering(talking, [Room(name, positions[name], watching[name]) for name in rooms])
         exits.callback(gathering.close)
         yield gathering
+
+
+def _joined(observers: Sequence[Line], rooms: Sequence[str]) -> list[dict[str, int]]:
+    """The position of each room, which its observer joined. A node that is busy is asked again."""
+    commands = [wire.command(1, "chat.join_room", {"room": name}) for name in rooms]
+    lines = Lines(observers)
+    try:
+        for _ in range(JOINS):
+            with suppress(Refused):
+                answers = lines.ask(commands, PATIENCE_SECONDS)
+                return [_decode(answer)["reply"]["position"] for [answer] in answers]
+            time.sleep(QUIET_SECONDS)
+        raise wire.WireError(f"the rooms could not be joined, tried {JOINS} times")
+    finally:
+        lines.close()

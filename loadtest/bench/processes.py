@@ -20,10 +20,13 @@ from deploy.local.redis_binary import redis_server
 from loadtest.bench import machine, wire
 from loadtest.bench.client import Crowd
 from loadtest.bench.control import Control
+from loadtest.bench.database import Database
 
 START_SECONDS: Final = 30.0
 PEOPLE: Final = 2_000
 """Accounts; connections take their turns with them."""
+ROOMS: Final = [f"bench-{number}" for number in range(200)]
+"""Of durable posts."""
 
 _PYTHON: Final = sys.executable
 _SERVERS: Final = "loadtest.bench.servers"
@@ -151,7 +154,8 @@ class Server:
 
 
 class Stage:
-    """What all figures of a run share: the guardian, Redis, and the people who connect."""
+    """What all figures of a run share: the guardian, Redis, the people who connect, and (from when the first
+    of them asks on) the database of durable posts."""
 
     def __init__(self) -> None:
         self._guardian = Guardian()
@@ -160,6 +164,7 @@ class Stage:
         """What a reader of the report must know of what the figures started."""
         self._folder = Path()
         self._home = Home({}, [])
+        self._durable: tuple[Database, Home] | None = None
         self._environment: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -183,7 +188,7 @@ class Stage:
             for name in ("DATABASE_URL", "ENVIRONMENT", "REDIS_SENTINELS", "SECRET_KEYS"):
                 self._environment.pop(name, None)
             self._folder = folder
-            self._home = self.home({})
+            self._home = self._make_home({})
             self._exits = exits.pop_all()
         return self
 
@@ -212,17 +217,24 @@ class Stage:
                 server.settle()
             yield servers
 
+    def durable(self) -> tuple[Database, Home]:
+        """A home on PostgreSQL, with ROOMS in it. Raises `StartFailed`."""
+        if self._durable is None:
+            database = self._exits.enter_context(Database().running())
+            self._durable = database, self._make_home({"DATABASE_URL": database.url})
+            self._do("rooms", self._durable[1].settings, f"{_SERVERS}.rooms", *ROOMS)
+            self.notes.append(f"durable posts: {database.description()}")
+        return self._durable
+
+    def _make_home(self, settings: dict[str, str]) -> Home:
+        """With PEOPLE in it. Raises `StartFailed`."""
+        file = self._folder / "people.json"
+        self._do("people", settings, f"{_SERVERS}.people", str(PEOPLE), str(file))
+        return Home(settings, json.loads(file.read_text()))
+
     def _pinned(self, name: str, command: Sequence[str], environment: dict[str, str], core: int) -> Process:
         launcher = [_PYTHON, "-m", "loadtest.bench.pinned", str(core), *command]
         return Process(name, launcher, self._guardian, environment=environment, cwd=machine.REPOSITORY)
-
-    def home(self, settings: dict[str, str], rooms: Sequence[str] = ()) -> Home:
-        """A home with PEOPLE and rooms in it. Raises `StartFailed`."""
-        file = self._folder / "people.json"
-        self._do("people", settings, f"{_SERVERS}.people", str(PEOPLE), str(file))
-        if rooms:
-            self._do("rooms", settings, f"{_SERVERS}.rooms", *rooms)
-        return Home(settings, json.loads(file.read_text()))
 
     def answer_of(self, module: str, *arguments: str) -> dict[str, float]:
         """What a program of the bench found out on the servers' core, as it wrote it in one line of JSON."""

@@ -4,14 +4,14 @@ from functools import partial
 from typing import Final
 
 from loadtest.bench import proof
-from loadtest.bench.database import Database
 from loadtest.bench.figures import Sizes
 from loadtest.bench.figures.gathering import Gathering, gathered
 from loadtest.bench.posting import Run, percentile
-from loadtest.bench.processes import CARILLON, Stage
+from loadtest.bench.processes import CARILLON, ROOMS, Stage
 from loadtest.bench.report import Row
 
-ROOMS: Final = 50
+FEW: Final = 50
+"""Rooms."""
 PER_SECOND: Final = 500.0
 ROUNDS: Final = 3
 BAR_MILLISECONDS: Final = 10
@@ -21,24 +21,22 @@ _row = partial(Row, "crossing")
 
 def measure(stage: Stage, sizes: Sizes) -> list[Row]:
     """Both nodes post into the same rooms, each half of it; every room is observed on both."""
-    rooms = [f"bench-{number}" for number in range(ROOMS)]
+    rooms = ROOMS[:FEW]
     whole: list[list[float]] = []
     after: list[list[float]] = []
-    with Database().running() as database:
-        stage.notes.append(f"{_row.args[0]}: {database.description()}")
-        home = stage.home({"DATABASE_URL": database.url}, rooms)
-        with (
-            stage.running(CARILLON, CARILLON, home=home) as nodes,
-            gathered(nodes, rooms, sizes.connections) as gathering,
-        ):
-            for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
-                run = gathering.run(sizes.seconds, PER_SECOND)
-                if number >= 0:
-                    first, second = _crossed(gathering, run)
-                    whole.append(first)
-                    after.append(second)
-                gathering.forget()
-        database.check()
+    database, home = stage.durable()
+    with (
+        stage.running(CARILLON, CARILLON, home=home) as nodes,
+        gathered(nodes, rooms, sizes.connections) as gathering,
+    ):
+        for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
+            run = gathering.run(sizes.seconds, PER_SECOND)
+            if number >= 0:
+                first, second = _crossed(gathering, run)
+                whole.append(first)
+                after.append(second)
+            gathering.forget()
+    database.check()
     return [
         _row(f"{what}, {name}", "ms", [percentile(seconds, share) for seconds in rounds], at_most=bar)
         for what, rounds, share, bar in (

@@ -9,10 +9,9 @@ from loadtest.bench.database import Database
 from loadtest.bench.figures import Sizes
 from loadtest.bench.figures.gathering import gathered
 from loadtest.bench.posting import Run
-from loadtest.bench.processes import CARILLON, NAIVE, Server, Stage
+from loadtest.bench.processes import CARILLON, NAIVE, ROOMS, Server, Stage
 from loadtest.bench.report import RATIO, Row, ratios
 
-ROOMS: Final = 200
 WARM_UP_SECONDS: Final = 2.0
 ROUNDS: Final = 3
 NAIVE_SHARE: Final = 5
@@ -54,28 +53,23 @@ class Way:
 
 def measure(stage: Stage, sizes: Sizes) -> list[Row]:
     """Both ways in turns, and the naive one between them."""
-    ways = [Way(ROOMS, 8_000), Way(1, 6_000)]
-    names = [f"bench-{number}" for number in range(ROOMS)]
+    ways = [Way(len(ROOMS), 8_000), Way(1, 6_000)]
     naive: list[Run] = []
-    with Database().running() as database:
-        stage.notes.append(f"{_row.args[0]}: {database.description()}")
-        home = stage.home({"DATABASE_URL": database.url}, names)
-        with stage.running(CARILLON, NAIVE, home=home) as [ours, other]:
-            for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
-                seconds = sizes.seconds if number >= 0 else min(WARM_UP_SECONDS, sizes.seconds)
-                for way in ways:
-                    rooms = names[: way.rooms]
-                    one = _round(
-                        stage, database, ours, posters=sizes.connections, rooms=rooms, seconds=seconds
-                    )
-                    if number >= 0:
-                        way.rounds.append(one)
-                posters = max(1, sizes.connections // NAIVE_SHARE)
-                with gathered([other], names, posters) as gathering:
-                    run = gathering.run(seconds, proven=False)
-                    if number >= 0:
-                        naive.append(run)
-        database.check()
+    database, home = stage.durable()
+    with stage.running(CARILLON, NAIVE, home=home) as [ours, other]:
+        for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
+            seconds = sizes.seconds if number >= 0 else min(WARM_UP_SECONDS, sizes.seconds)
+            for way in ways:
+                rooms = ROOMS[: way.rooms]
+                one = _round(stage, database, ours, posters=sizes.connections, rooms=rooms, seconds=seconds)
+                if number >= 0:
+                    way.rounds.append(one)
+            posters = max(1, sizes.connections // NAIVE_SHARE)
+            with gathered([other], ROOMS, posters) as gathering:
+                run = gathering.run(seconds, proven=False)
+                if number >= 0:
+                    naive.append(run)
+    database.check()
     return [
         *(_ratio_to_bare(way) for way in ways),
         _row(

@@ -18,11 +18,10 @@ from loadtest.bench.database import Database
 from loadtest.bench.figures import VERIFIED_SECONDS, Sizes
 from loadtest.bench.figures.gathering import gathered
 from loadtest.bench.lines import Line, Lines
-from loadtest.bench.processes import CARILLON, Server, Stage
+from loadtest.bench.processes import CARILLON, ROOMS, Server, Stage
 from loadtest.bench.proof import Room
 from loadtest.bench.report import Row
 
-ROOMS: Final = 200
 MISSED: Final = 5
 """Events of each room that nobody of those who come back has seen."""
 ROUNDS: Final = 3
@@ -47,21 +46,18 @@ class Round:
 
 def measure(stage: Stage, sizes: Sizes) -> list[Row]:
     """One node is posted to. On the other `sizes.idle` connections are open; then each resumes a room."""
-    rooms = [f"bench-{number}" for number in range(ROOMS)]
     rounds: list[Round] = []
-    with Database().running() as database:
-        stage.notes.append(f"{_row.args[0]}: {database.description()}")
-        home = stage.home({"DATABASE_URL": database.url}, rooms)
-        with (
-            stage.running(CARILLON, CARILLON, home=home) as [node, other],
-            gathered([node], rooms, sizes.connections) as gathering,
-        ):
-            for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
-                gathering.forget()
-                gathering.run(PATIENCE_SECONDS, count=MISSED * ROOMS)
-                one = _come_back(other, database, gathering.rooms, sizes.idle)
-                if number >= 0:
-                    rounds.append(one)
+    database, home = stage.durable()
+    with (
+        stage.running(CARILLON, CARILLON, home=home) as [node, other],
+        gathered([node], ROOMS, sizes.connections) as gathering,
+    ):
+        for number in range(-1, min(ROUNDS, sizes.rounds)):  # the first warms up and is not counted
+            gathering.forget()
+            gathering.run(PATIENCE_SECONDS, count=MISSED * len(ROOMS))
+            one = _come_back(other, database, gathering.rooms, sizes.idle)
+            if number >= 0:
+                rounds.append(one)
     name = f"{sizes.idle:,} clients resume at once"
     return [
         _row(f"{name}, per query", "", [sizes.idle / one.queries for one in rounds], at_least=PER_QUERY),

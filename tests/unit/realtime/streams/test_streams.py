@@ -770,14 +770,29 @@ async def test_who_joins_in_a_new_life_gets_nothing_of_the_one_before(
 
 
 async def test_events_of_another_life_than_the_position_are_not_sent(node: Node, database: Database) -> None:
+    event = database.store(ROOM)
     ada = await Guest(node).enter()
-    database.store(ROOM)
     database.streams[ROOM].epoch = 9
-    database.store(ROOM)
-    ada.follow(0, events=database.look({ROOM: 0}, 5)[ROOM].events[1:])
-    await asyncio.sleep(6)
+    ada.follow(0, events=[event._replace(epoch=9)])
+    await asyncio.sleep(1)
     assert ada.got == ["stream.reset"]
     assert ada.ended == [Ended(Reset.EPOCH)]
+
+
+async def test_who_joins_after_a_reset_gets_nothing_mixed_with_what_came_before_it(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    ada = await Guest(node).enter()
+    bus.brings(ROOM, *[database.store(ROOM) for _ in range(3)])
+    for _ in range(3):
+        database.store(ROOM)
+    database.purge(ROOM, 4)
+    await asyncio.sleep(6)
+    bus.brings(ROOM, database.store(ROOM))
+    ada.follow(1)
+    await asyncio.sleep(1)
+    assert ada.got == ["stream.reset"]
+    assert ada.ended == [Ended(Reset.PURGED)]
 
 
 async def test_another_epoch_is_noticed_by_a_sweep_too(node: Node, database: Database) -> None:

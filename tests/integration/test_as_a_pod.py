@@ -12,6 +12,7 @@ import pytest
 from deploy.local.processes import wait_until
 from tests.integration.serving.client import PATIENCE, Client, upgrade_request
 from tests.integration.serving.servers import Server, server
+from tests.postgres_server import PostgresServer
 
 POD_NAME = "carillon-node-" + "x" * 33 + "-7d9c8b5f6-2xk4q"
 
@@ -68,7 +69,8 @@ async def test_nothing_is_written_to_disk(tmp_path: Path) -> None:
         folder.mkdir()
     before = stamps()
     folders = {"TMPDIR": str(temporary), "HOME": str(home), "DATA_FOLDER": str(data)}
-    with server(**folders, PYTHONDONTWRITEBYTECODE="1") as node:
+    # The journal opens its database when the node starts, and SQLite's is a file.
+    with PostgresServer() as postgres, server(**folders, **surroundings(postgres)) as node:
         async with await Client.connect(node.port, "/realtime/") as client:
             await client.hello()
             await client.command("join", group="room")
@@ -79,6 +81,10 @@ async def test_nothing_is_written_to_disk(tmp_path: Path) -> None:
         assert written_by(node.process.pid) == written_by(worker_of(node)) == []
     assert wait_until(lambda: not any(tmp_path.glob("*/*")), PATIENCE)
     assert stamps() == before
+
+
+def surroundings(postgres: PostgresServer) -> dict[str, str]:
+    return {"DATABASE_URL": postgres.url(), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def stamps() -> dict[str, int]:

@@ -157,6 +157,9 @@ class ControlScene(Scene):
         for client in self.clients:
             client.post(client.rooms[0], self._text(client))
 
+    def bring_listeners(self, people: list[Person], rooms: list[str]) -> None:
+        """There is no such thing."""
+
     async def all_have_everything(self) -> None:
         """There is no way to get what was missed."""
         await asyncio.sleep(1)

@@ -249,6 +249,8 @@ def _complete(stream: str, account: Account, truth: StreamTruth) -> Iterator[Pro
     received = {event.about for stay in account.stays if stay.stream == stream for event in stay.received}
     seen = received | account.paged.get(stream, {}).keys() | view.keys()
     for key, message in truth.messages.items():
+        if message.sequence < account.horizon.get(stream, 0):
+            continue
         mine = view.get(key)
         if key not in seen:
             yield Problem(

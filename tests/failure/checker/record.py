@@ -100,6 +100,8 @@ class Account:
     """Stream to message id to what the client would show at the end."""
     strays: list[tuple[str, Received]] = field(default_factory=list)
     """Events of streams that it was not in."""
+    horizon: dict[str, int] = field(default_factory=dict)
+    """Stream to the sequence where its knowledge begins, for one who cannot page."""
     shut_out: set[str] = field(default_factory=set)
     """Streams that it was told it may not see."""
     errors: list[tuple[float, str]] = field(default_factory=list)

@@ -12,7 +12,8 @@ from typing import Any, Final, Self
 
 from tests.failure.checker.client import Client
 from tests.failure.checker.judge import Verdict, judge
-from tests.failure.checker.place import Node, Place
+from tests.failure.checker.listener import Listener
+from tests.failure.checker.place import Node, Person, Place
 from tests.failure.checker.record import DELETED, EDITED, POSTED, Fault, Rules, Run
 from tests.failure.checker.story import report
 from tests.failure.checker.truth import Database
@@ -42,6 +43,7 @@ class Scene:
         self.seed = seed
         self.random = Random(f"{seed}")
         self.clients: list[Client] = []
+        self.listeners: list[Listener] = []
         self.rules: dict[str, Rules] = {}
         self.faults: list[Fault] = []
         self.forgiven: set[str] = set()
@@ -71,6 +73,7 @@ class Scene:
             for number, person in enumerate(people):
                 client = scene.bring(person.name, person.id, person.cookie, number)
                 client.enter(*rooms)
+            scene.bring_listeners(people, rooms)
             await scene.until(scene.all_are_in, "all are in their rooms")
             scene._writers = [
                 asyncio.create_task(scene._write_on(client, Random(f"{seed} {client.name}"), rooms))
@@ -81,9 +84,13 @@ class Scene:
             for task in scene._writers:
                 task.cancel()
             await asyncio.gather(*scene._writers, return_exceptions=True)
-            await asyncio.gather(*[client.stop() for client in scene.clients])
+            await asyncio.gather(*[client.stop() for client in scene.everybody])
 
     # --- For scenarios -----------------------------------------------------------------------------------
+
+    @property
+    def everybody(self) -> list[Client | Listener]:
+        return [*self.clients, *self.listeners]
 
     def clock(self) -> float:
         """Seconds since the run began."""
@@ -91,16 +98,32 @@ class Scene:
 
     def bring(self, name: str, person: str, cookie: str, number: int) -> Client:
         """One more client; it tries its own node first."""
-        turn = itertools.count(number)
-
-        def choose() -> tuple[str, int]:
-            return self.place.nodes[next(turn) % len(self.place.nodes)].address
-
+        choose = self._nodes_from(number)
         random = Random(f"{self.seed} {name} away")
         client = self.client_class(name, person, cookie, choose_node=choose, random=random, clock=self.clock)
         self.clients.append(client)
         client.start()
         return client
+
+    def bring_listeners(self, people: list[Person], rooms: list[str]) -> None:
+        """One for each room, each on another node; they are the same people in another tab."""
+        for number, (person, room) in enumerate(zip(people, rooms, strict=False)):
+            self.listen(f"{person.name}, listening", person.id, person.cookie, room, number)
+
+    def listen(self, name: str, person: str, cookie: str, room: str, number: int) -> None:
+        """One more who listens by server-sent events."""
+        random = Random(f"{self.seed} {name} away")
+        choose = self._nodes_from(number)
+        listener = Listener(
+            name, person, cookie, room=room, choose_node=choose, random=random, clock=self.clock
+        )
+        self.listeners.append(listener)
+        listener.start()
+
+    def _nodes_from(self, number: int) -> Callable[[], tuple[str, int]]:
+        """The address of that node first, then of one after the other."""
+        turn = itertools.count(number)
+        return lambda: self.place.nodes[next(turn) % len(self.place.nodes)].address
 
     async def open_rooms(self, rooms: list[str], *, members: dict[str, str] | None = None) -> None:
         """Public rooms; with `members` (person to role): for them only."""
@@ -131,7 +154,7 @@ class Scene:
         """Wait for `condition`; say what did not happen."""
         deadline = self.clock() + self.patience
         while not condition():
-            for client in self.clients:
+            for client in self.everybody:
                 if client.trouble is not None:
                     raise client.trouble
             assert self.clock() < deadline, f"not within {self.patience:g} s: {what} (seed {self.seed})"
@@ -139,7 +162,9 @@ class Scene:
 
     def all_are_in(self) -> bool:
         """Everybody is connected and in every room that is theirs."""
-        return all(client.node and client.is_in_all for client in self.clients)
+        return all(client.node and client.is_in_all for client in self.clients) and all(
+            listener.is_in_all for listener in self.listeners
+        )
 
     async def all_write_again(self) -> None:
         """Everybody is in, and what each of them asks for now, in each room, is stored."""
@@ -157,7 +182,7 @@ class Scene:
         """Nobody writes, and everything that is stored comes to everybody; then they go on."""
         await self.pause_writing()
         last = await self.do(self.last_sequences)
-        await self.until(lambda: all(client.is_at(last) for client in self.clients), "all have everything")
+        await self.until(lambda: self._all_are_at(last), "all have everything")
         self.quiet = False
 
     async def some_writes(self, count: int = 50) -> None:
@@ -218,14 +243,11 @@ class Scene:
         await self._settle(lambda: not any(client.unsent for client in self.clients))
         streams = set(self.rules)
         last = await asyncio.to_thread(self.last_sequences)
-        await self._settle(lambda: all(client.is_at(last) for client in self.clients))
+        await self._settle(lambda: self._all_are_at(last))
         truth = await asyncio.to_thread(self._database.truth, streams)
-        for client in self.clients:
-            if client.trouble is not None:
-                raise client.trouble
         run = Run(
             self.seed,
-            [client.account for client in self.clients],
+            [client.account for client in self.everybody],
             truth,
             self.rules,
             self.faults,
@@ -233,6 +255,9 @@ class Scene:
         )
         verdict = judge(run)
         return verdict, f"\n{report(run, verdict)}"
+
+    def _all_are_at(self, last: dict[str, tuple[int, int]]) -> bool:
+        return all(client.is_at(last) for client in self.everybody)
 
     async def _settle(self, condition: Callable[[], bool]) -> None:
         """Wait for it, but not for ever: what is missing then, the judge says."""

@@ -1,0 +1,130 @@
+"""Somebody who only listens to one room, by server-sent events, and comes back to any node."""
+
+import asyncio
+import json
+from asyncio import StreamReader, Task
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
+from random import Random
+from typing import Any, Final
+
+from tests.failure.checker.client import AWAY_SECONDS, Address, Clock
+from tests.failure.checker.record import Account
+from tests.failure.checker.view import View
+
+SILENCE_SECONDS: Final = 20.0
+"""A line comes every 15 s, so this is a dead connection."""
+
+
+class Listener:
+    """It cannot page: what it knows begins with the oldest message of its last snapshot."""
+
+    def __init__(
+        self,
+        name: str,
+        person: str,
+        cookie: str,
+        *,
+        room: str,
+        choose_node: Callable[[], Address],
+        random: Random,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self.account = Account(name, person)
+        self.view = View(self.account, clock)
+        self.trouble: BaseException | None = None
+        self._cookie = cookie
+        self._room = room
+        self._stream = f"room.{room}"
+        self._choose_node = choose_node
+        self._random = random
+        self._task: Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._live(), name=self.name)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def is_in_all(self) -> bool:
+        return self._stream in self.account.shut_out or self.view.is_in(self._stream)
+
+    def is_at(self, last: dict[str, tuple[int, int]]) -> bool:
+        """Whether it has all up to (epoch, sequence)."""
+        return self._stream in self.account.shut_out or self.view.is_at(self._stream, *last[self._stream])
+
+    async def _live(self) -> None:
+        while self._stream not in self.account.shut_out:
+            try:
+                await self._listen(self._choose_node())
+            except (OSError, EOFError, TimeoutError) as error:
+                self.view.cut_off(type(error).__name__)
+            except asyncio.CancelledError:
+                self.view.cut_off("stopped")
+                raise
+            except BaseException as error:
+                self.trouble = error
+                raise
+            await asyncio.sleep(self._random.uniform(0, AWAY_SECONDS))
+
+    async def _listen(self, address: Address) -> None:
+        """One response, to its end. Raises what ended it."""
+        left = self.view.left_at(self._stream)
+        host, port = address
+        headers = [f"Host: {host}:{port}", f"Cookie: {self._cookie}", "Accept: text/event-stream"]
+        if left is not None:
+            headers.append("Last-Event-ID: {}-{}".format(*left))
+        request = "\r\n".join([f"GET /rooms/{self._room}/events/ HTTP/1.1", *headers, "", ""])
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(request.encode())
+            status = int((await self._line(reader)).split()[1])
+            while await self._line(reader):
+                pass
+            if status in (403, 404):
+                self.account.shut_out.add(self._stream)
+            elif status == 200:
+                if left is not None:
+                    self.view.begin(self._stream, f"{host}:{port}", *left)
+                async for fields in self._events(reader):
+                    self._take(fields, f"{host}:{port}")
+        finally:
+            with suppress(OSError):
+                writer.transport.abort()
+        raise EOFError
+
+    def _take(self, fields: dict[str, str], node: str) -> None:
+        data = json.loads(fields["data"])
+        if "event" not in fields:
+            self.view.take(data)
+            return
+        self.view.forget(self._stream, f"{fields['event']}: {data['reset']}")
+        position, messages = data["position"], data["messages"]
+        assert fields["id"] == f"{position['epoch']}-{position['sequence']}", fields["id"]
+        self.view.begin(self._stream, node, position["epoch"], position["sequence"])
+        self.view.page(self._stream, messages)
+        self.account.horizon[self._stream] = messages[0]["sequence"] if data["earlier"] else 0
+
+    async def _events(self, reader: StreamReader) -> AsyncIterator[dict[str, str]]:
+        """The fields of one event after the other."""
+        text = ""
+        while size := int(await self._line(reader), 16):
+            text += (await self._soon(reader.readexactly(size + 2)))[:-2].decode()
+            while "\n\n" in text:
+                event, _, text = text.partition("\n\n")
+                fields = dict(line.split(": ", 1) for line in event.split("\n") if not line.startswith(":"))
+                if fields:
+                    yield fields
+
+    async def _line(self, reader: StreamReader) -> str:
+        line = await self._soon(reader.readline())
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line.decode().strip()
+
+    async def _soon(self, read: Coroutine[Any, Any, bytes]) -> bytes:
+        return await asyncio.wait_for(read, SILENCE_SECONDS)

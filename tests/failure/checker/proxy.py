@@ -130,7 +130,9 @@ class Proxy:
 
     async def _forward(self, link: "_Link", reader: StreamReader, writer: StreamWriter) -> None:
         while data := await self._next(reader):
-            place = data.find(COMMIT_SENT) if BATCH in data else -1
+            link.batch |= BATCH in data
+            place = data.find(COMMIT_SENT) if link.batch else -1
+            link.batch &= place < 0
             if place >= 0 and self._cut_commits > 0:
                 self._cut_commits -= 1
                 link.commit_cut = True
@@ -171,6 +173,8 @@ class _Link:
     """One connection and the one behind it."""
 
     def __init__(self, *writers: StreamWriter) -> None:
+        self.batch = False
+        """A batch was begun on it, and its COMMIT did not come yet."""
         self.commit_cut = False
         self._writers = writers
 

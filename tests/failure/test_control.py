@@ -8,9 +8,9 @@ import pytest
 from tests.failure.checker.control import ControlPlace, ControlScene
 from tests.failure.checker.scenarios import SCENARIOS, Scenario
 from tests.failure.checker.table import FIGURE
-from tests.failure.plan import EVERYTHING, SEED
+from tests.failure.plan import SEED
 
-COMPARED = [scenario for scenario in SCENARIOS.values() if scenario.control] if EVERYTHING else []
+COMPARED = [scenario for scenario in SCENARIOS.values() if scenario.control]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ Played by `make test-failure-planted`, and by `make test-failure-all`.
 """
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -14,7 +13,7 @@ from tests.failure.checker.judge import DISORDERED, DOUBLED, LOST, SHOWN, WRONG
 from tests.failure.checker.place import Place
 from tests.failure.checker.scenarios import SCENARIOS
 from tests.failure.checker.scene import Scene
-from tests.failure.plan import EVERYTHING, SEED
+from tests.failure.plan import SEED
 
 PATIENCE = 12.0
 """What does not come is waited for in vain."""
@@ -54,9 +53,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield place
 
 
-@pytest.mark.skipif(
-    not EVERYTHING and os.environ.get("FAILURE") != "planted", reason="make test-failure-planted plays it"
-)
 @pytest.mark.parametrize(("name", "fault"), EXPECTED)
 async def test_the_checker_sees_what_is_planted(place: Place, name: str, fault: str) -> None:
     scenario = SCENARIOS[name]

@@ -65,7 +65,7 @@ def scenario(
     return register
 
 
-@scenario(selection=BOTH)
+@scenario(selection=())
 async def nothing_is_broken(scene: Scene) -> None:
     """Nothing is broken."""
     await scene.some_writes(150)
@@ -95,7 +95,7 @@ async def node_killed_between_commit_and_publish(scene: Scene) -> None:
         await scene.some_writes(300)
 
 
-@scenario(databases=POSTGRESQL, control=False)
+@scenario(databases=POSTGRESQL, selection=(), control=False)
 async def node_killed_holding_a_lock(scene: Scene) -> None:
     """A node is killed while its transaction holds the lock of a stream."""
     way = scene.place.way_to_database
@@ -124,7 +124,7 @@ async def node_cut_off_holding_a_lock(scene: Scene) -> None:
     await scene.all_write_again()
 
 
-@scenario()
+@scenario(selection=())
 async def node_hung(scene: Scene) -> None:
     """A node stands still for 8 s and goes on (SIGSTOP, SIGCONT)."""
     node = scene.node(3)
@@ -135,7 +135,7 @@ async def node_hung(scene: Scene) -> None:
     await scene.all_write_again()
 
 
-@scenario(selection=BOTH)
+@scenario()
 async def node_drained(scene: Scene) -> None:
     """A node is drained and replaced under load (SIGTERM), one after the other."""
     for node in scene.place.nodes:
@@ -162,7 +162,7 @@ async def primary_killed(scene: Scene) -> None:
     await scene.all_write_again()
 
 
-@scenario()
+@scenario(selection=())
 async def primary_hung(scene: Scene) -> None:
     """Redis' primary hangs (SIGSTOP) and comes to when another has taken over."""
     redis = scene.place.redis
@@ -199,7 +199,7 @@ async def primary_cut_off(scene: Scene) -> None:
     await scene.some_writes()
 
 
-@scenario()
+@scenario(selection=())
 async def primary_restarted_empty(scene: Scene) -> None:
     """Redis' primary is restarted at once and comes back empty."""
     redis = scene.place.redis
@@ -274,7 +274,7 @@ async def deaf_node(scene: Scene) -> None:
     await scene.all_write_again()
 
 
-@scenario(control=False, node_2="hears_nothing")
+@scenario(selection=(), control=False, node_2="hears_nothing")
 async def node_hears_nothing(scene: Scene) -> None:
     """A node gets nothing that is published, turns unready and hands its clients over."""
     node = scene.node(2)
@@ -285,7 +285,7 @@ async def node_hears_nothing(scene: Scene) -> None:
         await scene.some_writes(200)
 
 
-@scenario(control=False)
+@scenario(selection=(), control=False)
 async def other_versions_on_the_bus(scene: Scene) -> None:
     """Another release speaks on the bus in envelopes that nobody here knows."""
     redis = scene.place.redis
@@ -320,7 +320,7 @@ async def database_restarted(scene: Scene) -> None:
         await scene.all_write_again()
 
 
-@scenario(databases=POSTGRESQL, control=False)
+@scenario(databases=POSTGRESQL, selection=(), control=False)
 async def database_slow(scene: Scene) -> None:
     """PostgreSQL answers half a second late."""
     way = scene.place.way_to_database
@@ -332,7 +332,7 @@ async def database_slow(scene: Scene) -> None:
     await scene.all_write_again()
 
 
-@scenario(databases=POSTGRESQL, control=False)
+@scenario(databases=POSTGRESQL, selection=(), control=False)
 async def database_silent(scene: Scene) -> None:
     """PostgreSQL says nothing for 8 s, and nothing is reset."""
     way = scene.place.way_to_database
@@ -387,7 +387,7 @@ async def purged_while_away(scene: Scene) -> None:
     assert "purged" in told, f"nobody was told to start over: {told}"
 
 
-@scenario(control=False, selection=BOTH)
+@scenario(selection=BOTH, control=False)
 async def older_backup_restored(scene: Scene) -> None:
     """An older backup of the database is restored under connected clients."""
     await scene.some_writes()
@@ -409,7 +409,7 @@ async def older_backup_restored(scene: Scene) -> None:
 # --- Clients and clocks ----------------------------------------------------------------------------------
 
 
-@scenario(selection=BOTH)
+@scenario()
 async def client_network_dropped(scene: Scene) -> None:
     """The network of all clients is dropped every 2 s."""
     for _ in range(5):
@@ -420,14 +420,14 @@ async def client_network_dropped(scene: Scene) -> None:
     await scene.all_write_again()
 
 
-@scenario(control=False, node_2="clock_steps")
+@scenario(selection=(), control=False, node_2="clock_steps")
 async def clock_stepped(scene: Scene) -> None:
     """One node's clock steps back and forth by four minutes."""
     with scene.broken("node-2's clock steps"):
         await scene.some_writes(200)
 
 
-@scenario(control=False, selection=BOTH)
+@scenario(selection=BOTH, control=False)
 async def member_removed(scene: Scene) -> None:
     """Members are removed from a room while hundreds of messages are in flight there."""
     room = scene.new_room()

@@ -199,4 +199,4 @@ def _stored(future: "Future[Stored]") -> Any:
 def _posted(key: UUID, future: "Future[Stored]") -> msgspec.Struct:
     with _answering():
         stored = future.result()
-    return PostedMessage(str(key), stored.position.epoch, stored.position.sequence, stored.at)
+    return PostedMessage(key, stored.position.epoch, stored.position.sequence, stored.at)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import ClassVar
+from uuid import UUID
 
 import msgspec
 
@@ -23,7 +24,7 @@ class MessagePosted(Event):
     delivery: ClassVar[Delivery] = Delivery.DURABLE
 
     room: str
-    message_id: str
+    message_id: UUID
     sender: Identity
     text: str
     sent_at: datetime
@@ -37,7 +38,7 @@ class MessageEdited(Event):
     delivery: ClassVar[Delivery] = Delivery.DURABLE
 
     room: str
-    message_id: str
+    message_id: UUID
     text: str
     edited_at: datetime
 
@@ -49,7 +50,7 @@ class MessageDeleted(Event):
     delivery: ClassVar[Delivery] = Delivery.DURABLE
 
     room: str
-    message_id: str
+    message_id: UUID
     deleted_at: datetime
 
 
@@ -79,7 +80,7 @@ class MemberRemoved(Event):
 class KeptMessage(msgspec.Struct, frozen=True):
     """A message as it stands now, with the place of the event that posted it."""
 
-    message_id: str
+    message_id: UUID
     sequence: int
     sender: Identity
     text: str
@@ -143,7 +144,7 @@ class ResumedRooms(msgspec.Struct, frozen=True):
 class PostedMessage(msgspec.Struct, frozen=True):
     """The reply to a post: where it is stored, and since when."""
 
-    message_id: str
+    message_id: UUID
     epoch: int
     sequence: int
     sent_at: datetime

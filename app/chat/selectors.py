@@ -163,7 +163,7 @@ def _is_inside(public: bool, role: Role) -> bool:
 
 def _kept(message: Message) -> KeptMessage:
     return KeptMessage(
-        message_id=str(message.id),
+        message_id=message.id,
         sequence=message.sequence,
         sender=Identity(message.sender, message.sender_name, message.sender_is_guest),
         text=message.text,

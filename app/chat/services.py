@@ -85,7 +85,7 @@ def close_room(slug: str) -> None:
 def post_message(node: Node, room: str, *, sender: Identity, key: UUID, text: str) -> "Future[Stored]":
     """Say something. `key` becomes the message's id."""
     at = datetime.now(UTC)
-    event = MessagePosted(room, str(key), sender, text, at, node.name)
+    event = MessagePosted(room, key, sender, text, at, node.name)
     return _append(node, event, Entry(room_group(room), event.name, key, sender.id, b"", at=at))
 
 
@@ -94,14 +94,14 @@ def edit_message(
 ) -> "Future[Stored]":
     """Give one's own message another text."""
     at = datetime.now(UTC)
-    event = MessageEdited(room, str(message), text, at)
+    event = MessageEdited(room, message, text, at)
     return _append(node, event, Entry(room_group(room), event.name, key, sender, b"", message, at=at))
 
 
 def delete_message(node: Node, room: str, *, sender: str, key: UUID, message: UUID) -> "Future[Stored]":
     """Take a message's text away, from wherever it is kept."""
     at = datetime.now(UTC)
-    event = MessageDeleted(room, str(message), at)
+    event = MessageDeleted(room, message, at)
     return _append(node, event, Entry(room_group(room), event.name, key, sender, b"", message, at=at))
 
 
@@ -136,7 +136,7 @@ def remove_member_on_commit(room: str, person: str) -> None:
 
 def delete_message_on_commit(room: str, message: UUID) -> None:
     """`delete_message` in the name of the system."""
-    event = MessageDeleted(room, str(message), datetime.now(UTC))
+    event = MessageDeleted(room, message, datetime.now(UTC))
     publish_on_commit(room_group(room), event, subject=message)
 
 

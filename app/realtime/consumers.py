@@ -38,6 +38,8 @@ COUNTED_EXTENSION: Final = "carillon.counted"
 COMMANDS_WAITING: Final = 16
 """So many commands may wait behind one that runs; then the node stops reading this connection."""
 
+_carried_out: Final = metrics.commands.labels("ok")
+
 Scope = dict[str, Any]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -251,7 +253,7 @@ class RealtimeConsumer:
             result.future.add_done_callback(partial(self._answer_later, command_id, result.reply))
             return
         reply = protocol.encode_reply(command_id, result.data if kind is Reply else result)
-        metrics.commands.labels("ok").inc()
+        _carried_out.inc()
         self.connection.send(reply)
         if kind is Reply:
             self._do_behind(result.then)

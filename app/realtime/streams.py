@@ -17,17 +17,10 @@ from app.realtime.hub import Hub
 from app.realtime.stream import Position, ReadStreams, Reset, StreamEvent, StreamRead, Unreadable
 from app.realtime.stream_audience import CATCH_UP_LIMIT, Ended, Following, StreamAudience
 from app.realtime.stream_order import HeldBytes, StreamOrder
+from app.realtime.stream_schedule import FILL_SECONDS, StreamSchedule
 
 logger = logging.getLogger(__name__)
 
-FILL_SECONDS: Final = 0.1
-"""So long the bus may take to bring what is missing: mostly it is on its way from another node."""
-SWEEP_SECONDS: Final = 5.0
-"""How often the database is asked whether the bus kept something from us: what was last in a stream leaves
-no hole when it is lost."""
-SWEEP_SECONDS_UNHEALTHY: Final = 1.0
-"""The same, when the bus is known not to bring everything."""
-_EARLIER: Final = SWEEP_SECONDS - SWEEP_SECONDS_UNHEALTHY
 RETRY_SECONDS: Final = 1.0
 """After a read that failed."""
 READ_SECONDS: Final = 5.0
@@ -93,10 +86,9 @@ class Streams:
         self._loop = asyncio.get_running_loop()
         self._held_bytes = HeldBytes()
         self._streams: dict[str, _Active] = {}
-        self._due: dict[_Active, float] = {}
+        self._schedule: StreamSchedule[_Active] = StreamSchedule()
         self._woken = asyncio.Event()
         self._sleeps_until = 0.0
-        self._next_sweep = 0.0
         self._read: ReadStreams | None = None
         self._task: Task[None] | None = None
         self._failing = False
@@ -151,7 +143,7 @@ class Streams:
         if active.pins:
             return
         del self._streams[stream]
-        self._due.pop(active, None)
+        self._schedule.forget(active)
         active.audience.stop()
         active.order.end()
         metrics.streams.dec()
@@ -202,16 +194,16 @@ class Streams:
         if ready:
             active.deliver(ready)
         if order.behind:
-            if active not in self._due and order.started:
+            if active not in self._schedule and order.started:
                 metrics.stream_holes.inc()
                 self._want(active, FILL_SECONDS)
-        elif self._due and not active.audience.short:
-            self._due.pop(active, None)
+        elif not active.audience.short:
+            self._schedule.forget(active)
 
     def bus_changed(self, connected: bool) -> None:
         """The bus is away, or was: whatever it lost is read from the database at once when it is back."""
         if connected:
-            self._next_sweep = 0.0
+            self._schedule.sweep_at_once()
         self._woken.set()
 
     # --- Reading -----------------------------------------------------------------------------------------
@@ -231,39 +223,28 @@ class Streams:
     def _want(self, active: _Active, delay: float) -> None:
         """Read `active` from the database in so many seconds, or earlier if that was said before."""
         at = self._loop.time() + delay
-        if at < self._due.get(active, at + 1):
-            self._due[active] = at
-            if at < self._sleeps_until:
-                self._woken.set()
+        self._schedule.want(active, at)
+        if at < self._sleeps_until:
+            self._woken.set()
 
     async def _work(self) -> None:
         """The one task: one read at a time, for all streams that need it."""
         while True:
             self._woken.clear()
             now = self._loop.time()
-            sweeping = self._is_sweep_due(now)
+            sweeping = self._schedule.sweep(now, self.healthy())
             if sweeping:
                 wanted = [active for active in self._streams.values() if active.confirmed]
-                self._next_sweep = now + SWEEP_SECONDS
             else:
-                wanted = [active for active, at in self._due.items() if at <= now]
+                wanted = self._schedule.due(now)
             if wanted:
                 await self._read_all(wanted, sweeping)
             else:
                 await self._sleep(now)
 
-    def _is_sweep_due(self, now: float) -> bool:
-        """At the time that was set; much earlier as soon as the bus is not to be trusted."""
-        early = 0.0 if self.healthy() else _EARLIER
-        return now >= self._next_sweep - early
-
     async def _sleep(self, now: float) -> None:
         """Until the next read is due, or may be."""
-        times = list(self._due.values())
-        if self._streams:
-            early = self._next_sweep - _EARLIER
-            times.append(early if early > now else now + SWEEP_SECONDS_UNHEALTHY)
-        until = min(times, default=None)
+        until = self._schedule.next_look(now, active=bool(self._streams))
         self._sleeps_until = until if until is not None else now + 1e9
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
@@ -273,7 +254,7 @@ class Streams:
     async def _read_all(self, wanted: list[_Active], sweeping: bool) -> None:
         asked = {}
         for active in wanted:
-            self._due.pop(active, None)
+            self._schedule.forget(active)
             asked[active.name] = active.ask()
         limit = max(1, min(CATCH_UP_LIMIT, READ_EVENTS // len(asked)))
         try:
@@ -291,8 +272,9 @@ class Streams:
             if self._streams.get(active.name) is active:
                 try:
                     found |= self._learn(active, reads.get(active.name))
-                except Exception:  # a fault of ours in one stream stops no other
+                except Exception as error:  # a fault of ours in one stream stops no other
                     logger.exception("streams: could not go on with %s", active.name)
+                    self._open_failed(active, error)
         if sweeping:
             (_swept_something if found else _swept_nothing).inc()
 
@@ -322,10 +304,9 @@ class Streams:
                 self._open_failed(active, error)
 
     def _open_failed(self, active: _Active, error: Exception) -> None:
-        opened, active.opened = active.opened, None
-        active.confirmed = False
-        if opened is not None:
-            opened.set_exception(error)
+        if active.opened is not None and not active.opened.done():
+            active.opened.set_exception(error)
+            active.opened, active.confirmed = None, False
 
     def _learn(self, active: _Active, read: StreamRead | None) -> bool:
         """Whether the database had something that the bus had not brought."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from unittest.mock import patch
 
 import pytest
 from prometheus_client import REGISTRY
@@ -11,8 +12,9 @@ from app.realtime import streams as streams_module
 from app.realtime.node import Node
 from app.realtime.stream import Position, Reset, StreamEvent, Unreadable
 from app.realtime.stream_audience import CATCH_UP_LIMIT, Ended, Following
-from app.realtime.stream_order import HeldBytes
-from app.realtime.streams import FILL_SECONDS, NoStream
+from app.realtime.stream_order import HeldBytes, StreamOrder
+from app.realtime.stream_schedule import FILL_SECONDS
+from app.realtime.streams import NoStream
 from tests.unit.realtime.streams.stored_streams import Client, Database, PlayedBus
 
 ROOM = "room.lobby"
@@ -1016,6 +1018,16 @@ async def test_a_fault_of_ours_in_a_read_is_told_in_full_and_ends_nothing(
     database.error = None
     await asyncio.sleep(6)
     assert ada.got == [1]
+
+
+async def test_a_fault_of_ours_in_one_stream_stops_no_other_and_keeps_nobody_waiting(
+    node: Node, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with patch.object(StreamOrder, "start", side_effect=RuntimeError("a bug")), pytest.raises(RuntimeError):
+        await Guest(node).enter()
+    assert "could not go on with room.lobby" in caplog.text
+    await here(node, stream=CELLAR)
+    await here(node)
 
 
 async def test_a_database_that_hangs_is_one_that_is_away(

@@ -23,8 +23,9 @@ from app.realtime.stream import Position, StreamRead
 SNAPSHOT_MESSAGES: Final = 50
 """What somebody who joins gets to see at once."""
 
-UNREAD_LIMIT: Final = 1000
-"""Counted no further: nobody reads the difference, and counting costs time."""
+UNREAD_LIMIT: Final = 100
+"""Messages behind a mark that are looked at: nobody reads the difference, and everybody who comes back is
+counted for."""
 
 Pair = tuple[str, str]
 """A room's slug and a person's id."""
@@ -184,9 +185,9 @@ _STANDINGS: Final = {
     vendor: f"""
 SELECT p.n, r.id, r.title, r.public, s.epoch, s.floor, s.last_sequence, m.role, m.muted, m.last_read,
     CASE WHEN m.last_read > 0 THEN (SELECT count(*) FROM (
-        SELECT 1 FROM chat_message g WHERE g.room_id = r.id AND g.sequence > m.last_read
-            AND g.sender <> m.person AND g.deleted_at IS NULL LIMIT {UNREAD_LIMIT}
-    ) unread) ELSE 0 END
+        SELECT g.sender, g.deleted_at FROM chat_message g
+        WHERE g.room_id = r.id AND g.sequence > m.last_read ORDER BY g.sequence LIMIT {UNREAD_LIMIT}
+    ) behind WHERE behind.sender <> m.person AND behind.deleted_at IS NULL) ELSE 0 END
 FROM {pairs}
 LEFT JOIN chat_room r ON r.slug = p.room
 LEFT JOIN journal_position s ON s.stream = 'room.' || r.slug

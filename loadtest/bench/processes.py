@@ -162,7 +162,8 @@ class Stage:
         self._exits = ExitStack()
         self.notes: list[str] = []
         """What a reader of the report must know of what the figures started."""
-        self._folder = Path()
+        self.folder = Path()
+        """On the disk that PostgreSQL writes to."""
         self._home = Home({}, [])
         self._durable: tuple[Database, Home] | None = None
         self._environment: dict[str, str] = {}
@@ -187,7 +188,7 @@ class Stage:
             }
             for name in ("DATABASE_URL", "ENVIRONMENT", "REDIS_SENTINELS", "SECRET_KEYS"):
                 self._environment.pop(name, None)
-            self._folder = folder
+            self.folder = folder
             self._home = self._make_home({})
             self._exits = exits.pop_all()
         return self
@@ -228,7 +229,7 @@ class Stage:
 
     def _make_home(self, settings: dict[str, str]) -> Home:
         """With PEOPLE in it. Raises `StartFailed`."""
-        file = self._folder / "people.json"
+        file = self.folder / "people.json"
         self._do("people", settings, f"{_SERVERS}.people", str(PEOPLE), str(file))
         return Home(settings, json.loads(file.read_text()))
 

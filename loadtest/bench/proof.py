@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -34,16 +34,16 @@ def heard(line: Line) -> list[tuple[int, str, float]]:
     return [(event["sequence"], event["data"]["message_id"], at) for event, at in events]
 
 
-def places(answers: Iterable[Answer]) -> list[tuple[int, str]]:
-    """Sequence and key of each, as the answers say."""
-    replies = (_decode(answer.payload)["reply"] for answer in answers)
-    return [(reply["sequence"], reply["message_id"]) for reply in replies]
+def replies(answers: Iterable[Answer]) -> list[dict[str, Any]]:
+    """What each answer said."""
+    return [_decode(answer.payload)["reply"] for answer in answers]
 
 
 def stored(answers: Sequence[Answer]) -> dict[str, dict[int, str]]:
     """Room → sequence → key, as the answers say. Raises `WireError` if two say the same place."""
     rooms: dict[str, dict[int, str]] = {}
-    for answer, (sequence, key) in zip(answers, places(answers), strict=True):
+    for answer, reply in zip(answers, replies(answers), strict=True):
+        sequence, key = reply["sequence"], reply["message_id"]
         if rooms.setdefault(answer.post.room, {}).setdefault(sequence, key) != key:
             raise WireError(f"two answers name {answer.post.room} {sequence}")
     return rooms

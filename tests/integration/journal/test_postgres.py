@@ -183,6 +183,18 @@ async def test_a_lock_that_somebody_holds_for_long_delays_and_harms_nothing(
     assert (await future).position.sequence == 2
 
 
+async def test_a_batch_is_judged_and_numbered_by_what_was_committed_before_it_got_its_locks(
+    database: str, make_writer: MakeWriter
+) -> None:
+    writer = make_writer(database)
+    with psycopg.connect(database) as other:
+        other.execute("UPDATE journal_position SET last_sequence = 7 WHERE stream = 'notes.a'")
+        future = writer.append(plain())
+        await until(lambda: rows(database, WAITS_FOR_A_LOCK))
+        other.commit()
+    assert (await future).position.sequence == 8
+
+
 async def test_a_stream_that_somebody_holds_for_long_holds_up_no_other(
     database: str, make_writer: MakeWriter
 ) -> None:

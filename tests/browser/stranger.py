@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from tests.person import Person, Shown
 from tests.visitor import Door, Visitor
 
 PASSING = {"rate_limited", "busy"}
+AT_ONCE = 5
 
 
 class Stranger:
@@ -92,7 +94,8 @@ class Stranger:
 
 def talk(port: int, room: str, count: int, *, people: int = 10) -> None:
     """Some people say `count` things between them, edit every tenth and delete every twentieth."""
-    for number in range(people):
+
+    def say_one_part(number: int) -> None:
         with Stranger.guest(f"Guest {number}", port, room) as stranger:
             for turn in range(count // people):
                 message_id = stranger.say(f"guest {number} says {turn}")
@@ -101,6 +104,9 @@ def talk(port: int, room: str, count: int, *, people: int = 10) -> None:
                     stranger.write("chat.edit_message", message_id=message_id, text=text)
                 if turn % 20 == 9:
                     stranger.write("chat.delete_message", message_id=message_id)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(say_one_part, range(people)))
 
 
 def _visitor(port: int) -> Visitor:

@@ -37,6 +37,10 @@ FINAL_REFUSALS = {"not_allowed", "not_found", "invalid_data", "not_joined"}
 """Answers that say: it is not stored, and will not be."""
 
 
+NOBODY = ("", "visitor")
+"""Roles of nobody in particular: enough in a public room only."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One promise that was broken. `key` and `client` are empty where it is not about one of them."""
@@ -110,7 +114,8 @@ class Rights:
             if row.removes:
                 self._changes[row.removes].append((row.sequence, False))
             elif row.kind == MEMBER_CHANGED and row.person:
-                self._changes[row.person].append((row.sequence, row.role != "banned"))
+                allowed = row.role != "banned" and (rules.public or row.role not in NOBODY)
+                self._changes[row.person].append((row.sequence, allowed))
 
     def may_see(self, person: str, sequence: int) -> bool:
         """The event that takes somebody's right away is the last that they see."""

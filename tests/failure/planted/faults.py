@@ -143,7 +143,7 @@ def never_asks_the_database() -> None:
 
     async def read_new_ones(self: Any, wanted: Any, sweeping: Any) -> None:
         for active in wanted:
-            self._due.pop(active, None)
+            self._schedule.forget(active)
         new = [active for active in wanted if not active.order.started or active.audience.short]
         if new:
             await read_all(self, new, False)
@@ -153,9 +153,15 @@ def never_asks_the_database() -> None:
 
 def never_sweeps() -> None:
     """Holes are filled; what was last in its stream, and lost, is not missed."""
-    from app.realtime.streams import Streams
+    from app.realtime.stream_schedule import StreamSchedule
 
-    Streams._is_sweep_due = lambda self, now: False  # type: ignore[method-assign]
+    sweep = StreamSchedule.sweep
+
+    def put_off(self: Any, now: float, healthy: bool) -> bool:
+        sweep(self, now, healthy)
+        return False
+
+    StreamSchedule.sweep = put_off  # type: ignore[method-assign]
 
 
 def resumes_from_now() -> None:

@@ -203,6 +203,12 @@ def go_on_showing_after_a_ban(run: Run) -> None:
     run.truth[ROOM].rows[3] = Row(4, "k4", "ada", MEMBER_CHANGED, person="cyd", role="banned")
 
 
+def go_on_showing_after_a_demotion(run: Run) -> None:
+    removed(run, "")
+    run.truth[ROOM].rows[3] = Row(4, "k4", "ada", MEMBER_CHANGED, person="cyd")
+    run.rules[ROOM] = Rules(public=False, members=frozenset({"ada", "bob", "cyd"}))
+
+
 def write_after_removal(run: Run) -> None:
     removed(run, "ada")
     run.accounts[0].stays[0].received.pop()
@@ -273,6 +279,7 @@ def stay_in_another_life(run: Run) -> None:
         (show_a_page_to_an_outsider, SHOWN),
         (go_on_showing_after_removal, SHOWN),
         (go_on_showing_after_a_ban, SHOWN),
+        (go_on_showing_after_a_demotion, SHOWN),
         (write_after_removal, WRONG),
         (store_what_was_refused, WRONG),
         (never_answer, WRONG),

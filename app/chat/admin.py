@@ -31,6 +31,8 @@ class RoomForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable 
     def clean(self) -> dict[str, Any]:
         if bool(self.cleaned_data.get("person")) != bool(self.cleaned_data.get("role")):
             self.add_error("role", "Please give a person and a role, or neither.")
+        if self.cleaned_data.get("role") == Role.VISITOR and not self.instance.public:
+            self.add_error("role", "In a room for members a visitor is nobody: remove them.")
         return self.cleaned_data
 
 

@@ -20,7 +20,7 @@ from app.chat.events import (
 )
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
-from app.chat.room_reads import RETRY_SECONDS, Question, RoomRead, catch_up_bytes, reads_of
+from app.chat.room_reads import RETRY_SECONDS, Budget, Question, RoomRead, reads_of
 from app.journal.journal import journal_of
 from app.presence.services import People, presence_of
 from app.realtime.connection import Connection
@@ -28,7 +28,7 @@ from app.realtime.handlers import Reply
 from app.realtime.identity import Identity
 from app.realtime.node import Node
 from app.realtime.protocol import CommandError
-from app.realtime.stream import Position, Reset, Unreadable
+from app.realtime.stream import Position, Unreadable
 from app.realtime.stream_audience import Ended, Following
 from app.realtime.streams import NoStream
 
@@ -59,18 +59,18 @@ class ConnectedRooms:
     async def join(self, slug: str, after: Position | None) -> Reply:
         """Hear the room from `after` on, or from a snapshot. Joining again starts over from there."""
         self._check_limit([slug])
-        read = await self._read(Question(slug, self._person.id, after))
+        read = await self._read(Question(slug, self._person.id, after, Budget()))
         return Reply(self._joined(slug, read, after), partial(self._follow, slug, read, after))
 
     async def resume(self, places: Mapping[str, Position]) -> Reply:
         """Go on in many rooms; those where that cannot be are not joined."""
         self._check_limit(places)
+        budget = Budget()
         answers = await asyncio.gather(
-            *(self._resume(slug, after) for slug, after in places.items()), return_exceptions=True
+            *(self._resume(slug, after, budget) for slug, after in places.items()), return_exceptions=True
         )
         rooms: list[RoomJoined | RoomReset | RoomRefused] = []
         follows = []
-        left = catch_up_bytes()
         for (slug, after), answer in zip(places.items(), answers, strict=True):
             if isinstance(answer, CommandError):
                 rooms.append(RoomRefused(slug, Refusal(answer.code, answer.message)))
@@ -80,11 +80,7 @@ class ConnectedRooms:
                 rooms.append(RoomReset(slug, answer.reset))
             elif slug not in self._followings:  # it ended while others were read
                 rooms.append(RoomRefused(slug, Refusal("busy", "this room ended: join it again")))
-            elif answer.size > left:
-                self.leave(slug)
-                rooms.append(RoomReset(slug, Reset.TOO_FAR))
             else:
-                left -= answer.size
                 rooms.append(self._joined(slug, answer, after))
                 follows.append(partial(self._follow, slug, answer, after))
         return Reply(ResumedRooms(rooms), lambda: [follow() for follow in follows])
@@ -111,8 +107,8 @@ class ConnectedRooms:
         if len(self._followings.keys() | slugs) > limit:
             raise CommandError("too_many_rooms", f"this connection may be in {limit} rooms: leave one")
 
-    async def _resume(self, slug: str, after: Position) -> RoomRead:
-        read = await self._read(Question(slug, self._person.id, after, snapshot=False))
+    async def _resume(self, slug: str, after: Position, budget: Budget) -> RoomRead:
+        read = await self._read(Question(slug, self._person.id, after, budget, snapshot=False))
         if not read.resumed:
             self.leave(slug)
         return read

@@ -57,9 +57,10 @@ _MODERATORS_ONLY: Final = "only a moderator or an owner may do this"
 _ONE_OWNER: Final = "the last owner of a room stays its owner"
 
 
-def _refusals(rules: Sequence[_Rule], more: str = "") -> str:
-    """Refuses by the first rule whose condition holds; nobody but a room that is not there stops `system`."""
-    bound = [_NO_ROOM] + [
+def _refusals(rules: Sequence[_Rule], more: str = "", always: Sequence[_Rule] = ()) -> str:
+    """Refuses by the first rule whose condition holds; `system` is stopped only by `always`, and by a room
+    that is not there."""
+    bound = [_NO_ROOM, *always] + [
         rule._replace(condition=f"i.sender <> 'system' AND ({rule.condition})") for rule in rules
     ]
     codes = " ".join(f"WHEN {rule.condition} THEN '{rule.code}'" for rule in bound)
@@ -146,6 +147,14 @@ UPDATE chat_message SET text = '', deleted_at = a.at FROM accepted a WHERE chat_
                 ),
             ],
             _TARGET,
+            # It would end what somebody may hear, and removes nobody from the stream.
+            [
+                _Rule(
+                    "NOT i.public AND i.data->>'role' IS NULL",
+                    "invalid_data",
+                    "a membership of this room is ended by removal",
+                )
+            ],
         ),
         [
             f"""

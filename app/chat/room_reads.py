@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import starmap
 from typing import Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 
 from app.chat import selectors
 from app.chat.events import room_group
-from app.chat.selectors import Latest, NoStream, Standing
+from app.chat.selectors import Latest, NoStream, Place, Standing
 from app.database.batches import ANSWER_SECONDS, Batches, NoAnswer
 from app.database.snapshot import one_snapshot
 from app.database.thread import in_database_thread
@@ -30,20 +30,43 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS: Final = 1.0
 """When to ask again while the database is away."""
 
+READ_BYTES: Final = 16 * 2**20
+"""Of events, in one read for all who share it: what is sent to them is bounded by far less each."""
+
 NOTHING: Final = msgspec.Raw(b"[]")
 
 Answer = TypeVar("Answer")
 
 
+class Budget:
+    """Bytes of events that one command may be answered with: with more, the next event would find the
+    connection over its budget of unsent bytes, and the client would never arrive."""
+
+    def __init__(self) -> None:
+        self._left = int(settings.UNSENT_LIMIT_BYTES) // 2
+        self._taken: dict[str, int] = {}
+
+    def take(self, slug: str, size: int) -> bool:
+        """Whether these events of a room are within it. Asking again for a room replaces its size."""
+        self._left += self._taken.pop(slug, 0)
+        if size > self._left:
+            return False
+        self._left -= size
+        self._taken[slug] = size
+        return True
+
+
 class Question(NamedTuple):
     """How is this room for this person? `after`: they want to go on from there, if that can be.
 
-    `snapshot`: else they want its messages, and from which position on they hold.
+    `snapshot`: else they want its messages, and from which position on they hold. All questions of one
+    command share its budget.
     """
 
     slug: str
     person: str
     after: Position | None
+    budget: Budget
     snapshot: bool = True
 
 
@@ -88,7 +111,8 @@ class RoomReads:
 
 
 def read_rooms(questions: list[Question]) -> list[RoomRead | Exception]:
-    """The answers in order, from one snapshot: a query for rights, one for events, one for messages."""
+    """The answers in order, from one snapshot: a query for rights, one for the sizes of what was missed, one
+    for that, one for messages."""
     answers = _read(questions)
     missing = {
         question.slug
@@ -101,80 +125,75 @@ def read_rooms(questions: list[Question]) -> list[RoomRead | Exception]:
     return answers
 
 
-def catch_up_bytes() -> int:
-    """More than this is not caught up with: the next event would find the connection over its budget."""
-    return int(settings.UNSENT_LIMIT_BYTES) // 2
-
-
-class _CaughtUp:
-    """A stream's events, and how many bytes each of them and all behind it are."""
-
-    def __init__(self, events: list[StreamEvent]) -> None:
-        self.events = events
-        self._behind = [0, *accumulate(len(event.payload) for event in reversed(events))]
-
-    def size_after(self, sequence: int) -> int:
-        """Of the events behind `sequence`."""
-        return self._behind[max(0, self.events[-1].sequence - sequence)] if self.events else 0
-
-
 def _read(questions: list[Question]) -> list[RoomRead | Exception]:
     with one_snapshot():
         standings = selectors.standings([(question.slug, question.person) for question in questions])
         asked = list(zip(questions, standings, strict=True))
-        reads = read_streams(_behind(asked), CATCH_UP_LIMIT)
-        caught_up = {stream: _CaughtUp(read.events) for stream, read in reads.items()}
+        sizes = selectors.sizes_behind({*filter(None, starmap(_place_behind, asked))})
+        streams: dict[str, int] = {}
         answers: list[RoomRead | Exception] = [
-            _answer(question, standing, caught_up) for question, standing in asked
+            _answer(question, standing, sizes, streams) for question, standing in asked
         ]
-        wanted = {
-            answer.standing.room_id
-            for question, answer in zip(questions, answers, strict=True)
-            if isinstance(answer, RoomRead) and not answer.resumed and question.snapshot
-        }
+        lowest: dict[str, int] = {}
+        wanted: set[int] = set()
+        for question, answer in zip(questions, answers, strict=True):
+            if not isinstance(answer, RoomRead):
+                continue
+            if answer.size and question.after is not None:
+                stream, after = room_group(question.slug), question.after.sequence
+                lowest[stream] = min(after, lowest.get(stream, after))
+            elif question.snapshot and not answer.resumed:
+                wanted.add(answer.standing.room_id)
+        reads = read_streams(lowest, CATCH_UP_LIMIT)
         latest = selectors.latest_messages(wanted)
     encoded = {room: msgspec.Raw(msgspec.json.encode(one.messages)) for room, one in latest.items()}
-    for n, answer in enumerate(answers):
-        if isinstance(answer, RoomRead) and not answer.resumed and answer.standing.room_id in encoded:
-            room = answer.standing.room_id
+    for n, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        if not isinstance(answer, RoomRead):
+            continue
+        room = answer.standing.room_id
+        if answer.size:
+            answers[n] = answer._replace(events=reads[room_group(question.slug)].events)
+        elif room in encoded and not answer.resumed:
             answers[n] = answer._replace(messages=encoded[room], earlier=latest[room].earlier)
     return answers
 
 
-def _behind(asked: Iterable[tuple[Question, Standing | CommandError]]) -> dict[str, int]:
-    """Stream → the lowest sequence behind which events are wanted."""
-    lowest: dict[str, int] = {}
-    for (slug, _, after, _), standing in asked:
-        if (
-            after is not None
-            and isinstance(standing, Standing)
-            and after.sequence < standing.stream.last_sequence
-            and reset_reason(after, standing.stream, CATCH_UP_LIMIT) is None
-        ):
-            stream = room_group(slug)
-            lowest[stream] = min(after.sequence, lowest.get(stream, after.sequence))
-    return lowest
+def _place_behind(question: Question, standing: Standing | CommandError) -> Place | None:
+    """Where events are missed from, if somebody can go on from there and misses any."""
+    after = question.after
+    if after is None or not isinstance(standing, Standing):
+        return None
+    if after.sequence == standing.stream.last_sequence:
+        return None
+    if reset_reason(after, standing.stream, CATCH_UP_LIMIT) is not None:
+        return None
+    return room_group(question.slug), after.sequence
 
 
 def _answer(
-    question: Question, standing: Standing | CommandError, caught_up: Mapping[str, _CaughtUp]
+    question: Question,
+    standing: Standing | CommandError,
+    sizes: Mapping[Place, int],
+    streams: dict[str, int],
 ) -> RoomRead | CommandError:
-    """Without messages."""
+    """Without events and messages. `streams` has the bytes that are to be read of each, and gets these."""
     if not isinstance(standing, Standing):
         return standing
     after = question.after
-    if after is None:
-        return RoomRead(standing, False, None)
-    reason = reset_reason(after, standing.stream, CATCH_UP_LIMIT)
-    if reason is not None:
+    reason = None if after is None else reset_reason(after, standing.stream, CATCH_UP_LIMIT)
+    if after is None or reason is not None:
         return RoomRead(standing, False, reason)
-    missed = caught_up.get(room_group(question.slug))
-    if missed is None or after.sequence == standing.stream.last_sequence:
+    place = _place_behind(question, standing)
+    if place is None:
         return RoomRead(standing, True, None)
-    size = missed.size_after(after.sequence)
-    if size > catch_up_bytes():
+    stream, size = place[0], sizes[place]
+    if not question.budget.take(question.slug, size):
         return RoomRead(standing, False, Reset.TOO_FAR)
-    return RoomRead(standing, True, None, missed.events, size)
+    more = max(0, size - streams.get(stream, 0))
+    if sum(streams.values()) + more > READ_BYTES:
+        return CommandError("busy", "too many come back at once: try again", RETRY_SECONDS)
+    streams[stream] = streams.get(stream, 0) + more
+    return RoomRead(standing, True, None, size=size)
 
 
 async def _or_busy(answer: Awaitable[Answer]) -> Answer:

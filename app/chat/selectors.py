@@ -30,6 +30,9 @@ counted for."""
 Pair = tuple[str, str]
 """A room's slug and a person's id."""
 
+Place = tuple[str, int]
+"""A stream's name and a sequence in it."""
+
 
 class Standing(NamedTuple):
     """What a room is to a person, and where its stream is."""
@@ -94,6 +97,16 @@ def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
         room_id: Latest(kept[room_id][-SNAPSHOT_MESSAGES:], len(kept[room_id]) > SNAPSHOT_MESSAGES)
         for room_id in room_ids
     }
+
+
+def sizes_behind(places: Collection[Place]) -> dict[Place, int]:
+    """How many bytes of events each stream has behind the sequence that stands with it; one query."""
+    if not places:
+        return {}
+    asked = [{"stream": stream, "after": after} for stream, after in places]
+    with connection.cursor() as cursor:
+        cursor.execute(_SIZES[connection.vendor], [msgspec.json.encode(asked).decode()])
+        return {(stream, after): size or 0 for stream, after, size in cursor.fetchall()}
 
 
 def messages_before(slug: str, person: str, before: int, limit: int) -> Latest:
@@ -194,6 +207,28 @@ LEFT JOIN journal_position s ON s.stream = 'room.' || r.slug
 LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
 """  # noqa: S608
     for vendor, pairs in _PAIRS.items()
+}
+
+# A text's size is known without reading it where it is large; only then does it matter.
+_SIZES: Final = {
+    vendor: f"""
+SELECT a.stream, a.after, (
+    SELECT sum({size}) FROM journal_event e WHERE e.position_id = s.id AND e.sequence > a.after
+)
+FROM {places} JOIN journal_position s ON s.stream = a.stream
+"""  # noqa: S608
+    for vendor, size, places in [
+        (
+            "postgresql",
+            "octet_length(e.payload)",
+            "json_to_recordset(%s::json) AS a(stream varchar, after bigint)",
+        ),
+        (
+            "sqlite",
+            "length(CAST(e.payload AS BLOB))",
+            "(SELECT value->>'stream' AS stream, value->>'after' AS after FROM json_each(%s)) AS a",
+        ),
+    ]
 }
 
 # One message more than wanted says whether there are earlier ones.

@@ -1,11 +1,14 @@
 """Positions: who joins, comes back or pages gets all of it, once, in order; and nobody else does."""
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from app.chat import room_reads
 from app.chat.models import Membership, Message, Role, Room
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import Question, RoomRead, reads_of
@@ -13,8 +16,10 @@ from app.chat.services import close_room, open_room
 from app.database.thread import in_database_thread
 from app.journal.keys import new_key
 from app.journal.models import StoredEvent
+from app.journal.reader import read_streams
 from app.presence.services import presence_of
 from app.realtime.node import current_node
+from app.realtime.stream import StreamRead
 from tests.broker_contract import eventually
 from tests.unit.chat.client import ADA, BOB, EVE, Client, client
 
@@ -193,6 +198,30 @@ async def test_no_more_is_caught_up_with_than_a_connection_can_be_sent(settings:
         )
 
 
+async def test_what_is_too_much_is_not_even_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.UNSENT_LIMIT_BYTES = 10_000
+    read: list[int] = []
+
+    def counted(asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
+        streams = read_streams(asked, limit)
+        read.extend(len(event.payload) for one in streams.values() for event in one.events)
+        return streams
+
+    monkeypatch.setattr(room_reads, "read_streams", counted)
+    async with client(ADA) as ada:
+        start = (await join(ada))["position"]
+        for _ in range(3):
+            late = await ada.post("x" * 3000)
+        place = {"epoch": late["epoch"], "sequence": late["sequence"] - 1}
+    async with client(BOB) as bob, client(EVE) as eve:
+        far, near = await asyncio.gather(resume(bob, ("lobby", start)), resume(eve, ("lobby", place)))
+        assert (far[0]["reset"], near[0]["resumed"]) == ("too_far", True)
+        assert [event["sequence"] for event in await eve.everything()] == [3]
+        assert sum(read) < 5000
+        monkeypatch.setattr(room_reads, "READ_BYTES", 1000)
+        assert (await resume(eve, ("lobby", place)))[0]["error"]["code"] == "busy"
+
+
 async def test_edits_and_deletions_are_caught_up_with_like_anything_else() -> None:
     async with client(ADA) as ada, client(BOB) as bob:
         place = (await join(bob))["position"]
@@ -305,6 +334,11 @@ async def test_a_room_for_members_is_closed_to_others_by_every_way() -> None:
         assert await bob.everything() == []
         await ada.do("chat.set_member", room="cellar", person=BOB.id, role="member")
         assert texts((await join(bob, "cellar"))["messages"]) == ["secret", "more"]
+        nobody = await ada.do("chat.set_member", room="cellar", person=BOB.id, role=None)
+        assert nobody["code"] == "invalid_data", "it would leave him in the stream"
+        await ada.do("chat.remove_member", room="cellar", person=BOB.id)
+        await ada.post("last", "cellar")
+        assert [event["event"] for event in await bob.everything()] == ["chat.member_removed"]
 
 
 async def test_removal_ends_what_somebody_hears_in_order() -> None:

@@ -48,6 +48,7 @@ export class History {
   look() {
     const { earlier } = this.#messages;
     this.#button.hidden = !earlier;
+    this.#button.textContent = "Earlier messages";
     this.#beginning.hidden = earlier;
     this.#watch.unobserve(this.#button);
     if (earlier) this.#watch.observe(this.#button);
@@ -70,13 +71,16 @@ export class History {
       if (life !== this.#life) return;
       this.#messages.earlier = earlier;
       this.#messages.add(messages);
-      this.#button.textContent = "Earlier messages";
       this.look();
-    } catch {
-      this.#button.textContent = "Earlier messages did not come. Try again";
-      this.#watch.unobserve(this.#button);
+    } catch (error) {
+      if (error.retryAfter) setTimeout(() => this.#more(), error.retryAfter * 1000);
+      else {
+        this.#button.textContent = "Earlier messages did not come. Try again";
+        this.#watch.unobserve(this.#button);
+      }
     } finally {
       this.#loading = false;
+      if (life !== this.#life) this.look();
     }
   }
 

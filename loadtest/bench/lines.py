@@ -15,7 +15,9 @@ REPLY: Final = b'{"id":'
 DURABLE: Final = b'{"stream":'
 """How answers to commands and durable events begin."""
 
-_RECEIVE: Final = 65536
+_buffer: Final = bytearray(2**20)
+"""One read takes all that an observer of a busy room was sent meanwhile, or the node would cut it off."""
+_view: Final = memoryview(_buffer)
 
 
 class Refused(wire.WireError):
@@ -25,21 +27,21 @@ class Refused(wire.WireError):
 class Line:
     """One open connection."""
 
-    __slots__ = ("_rest", "heard", "receive", "send", "socket")
+    __slots__ = ("_receive", "_rest", "heard", "send", "socket")
 
     def __init__(self, one: socket.socket) -> None:
         self.socket = one
         self.send = one.send
-        self.receive = one.recv
+        self._receive = one.recv_into
         self.heard: list[tuple[float, bytes]] = []
         self._rest = b""
 
     def read(self) -> list[bytes]:
         """The payloads that became whole with what is there now. Raises `WireError` if it was closed."""
-        data = self.receive(_RECEIVE)
-        if not data:
+        count = self._receive(_buffer)
+        if not count:
             raise wire.WireError("a connection was closed")
-        found, self._rest = wire.whole_frames(self._rest + data)
+        found, self._rest = wire.whole_frames(self._rest + bytes(_view[:count]))
         return found
 
 

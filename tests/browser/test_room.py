@@ -62,6 +62,18 @@ def test_text_is_only_ever_text(open_browser: Open, deployment: Deployment) -> N
     assert "<b>Ada</b>" in bob.people()
 
 
+def test_half_an_emoji_stops_nothing_behind_it(open_browser: Open, deployment: Deployment) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", deployment.port(2))
+    box = ada.page.get_by_role("textbox", name="Message to")
+    box.evaluate("box => { box.value = 'half \\ud83d'; }")
+    box.press("Enter")
+    ada.say("whole")
+    bob.sees("half \ufffd")
+    bob.sees("whole")
+    expect(ada.page.locator(".pending")).to_have_count(0)
+
+
 def test_lines_links_and_groups(open_browser: Open, deployment: Deployment) -> None:
     ada = open_browser("Ada", deployment.port(1))
     box = ada.page.get_by_role("textbox", name="Message to")

@@ -85,6 +85,9 @@ export class CommandFailed extends Error {
 /** Thrown by a `ticket` function when asking again is useless: nobody is logged in. Ends reconnecting. */
 export class TicketRefused extends Error {}
 
+/** Half an emoji is no text: JSON would carry it in a way that no node reads. */
+const wellFormed = (_, value) => (typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\ufffd") : value);
+
 export class RealtimeClient {
   /** @type {State} */
   state = { name: "idle", attempt: 0 };
@@ -223,7 +226,7 @@ export class RealtimeClient {
         reject(new CommandFailed("timeout", `no answer within ${timeout} s`));
       }, timeout * 1000);
       this.#commands.set(id, { resolve, reject, timer });
-      socket.send(JSON.stringify({ id, command: name, data }));
+      socket.send(JSON.stringify({ id, command: name, data }, wellFormed));
     });
   }
 

@@ -86,8 +86,7 @@ class Client:
     async def stop(self) -> None:
         """Leave as somebody who closes the page."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_task(self._task)
 
     def enter(self, *rooms: str) -> None:
         """Be in these rooms from now on, also after each reconnect."""
@@ -172,7 +171,8 @@ class Client:
             close_timeout=0.5,
             max_queue=None,
         ) as connection:
-            hello = json.loads(await asyncio.wait_for(connection.recv(), SILENCE_SECONDS))
+            async with asyncio.timeout(SILENCE_SECONDS):
+                hello = json.loads(await connection.recv())
             self.node = hello["data"]["node"]
             self._connection = connection
             self._in_flight.clear()
@@ -192,7 +192,8 @@ class Client:
 
     async def _read(self, connection: ClientConnection) -> None:
         while True:
-            text = await asyncio.wait_for(connection.recv(), SILENCE_SECONDS)
+            async with asyncio.timeout(SILENCE_SECONDS):
+                text = await connection.recv()
             frame = json.loads(text)
             if "event" in frame:
                 self._take(frame)
@@ -336,7 +337,8 @@ class Client:
         self._waiting[number] = answered, take
         try:
             await connection.send(json.dumps({"id": number, "command": name, "data": data}))
-            frame = await asyncio.wait_for(answered, ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                frame = await answered
         finally:
             self._waiting.pop(number, None)
         if "error" in frame:
@@ -362,10 +364,15 @@ class Client:
         asyncio.get_running_loop().call_later(seconds, self._more.set)
 
 
-async def _end(connection: ClientConnection, tasks: list[Task[None]]) -> None:
-    for task in tasks:
+async def end_task(task: Task[None]) -> None:
+    """Cancel it until it has ended: one that comes in the same tick as something else gets lost."""
+    while not task.done():
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait({task}, timeout=1)
+
+
+async def _end(connection: ClientConnection, tasks: list[Task[None]]) -> None:
+    await asyncio.gather(*[end_task(task) for task in tasks])
     with suppress(OSError):
         connection.transport.abort()
 

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from deploy.local.ports import HOST, is_free
 from deploy.local.processes import wait_until
-from tests.failure.checker.client import AWAY_SECONDS, SILENCE_SECONDS, Client
+from tests.failure.checker.client import AWAY_SECONDS, SILENCE_SECONDS, Client, end_task
 from tests.failure.checker.place import Node, Person, Place
 from tests.failure.checker.record import POSTED, Answer, Asked
 from tests.failure.checker.scene import Scene
@@ -69,9 +69,7 @@ class StockClient(Client):
             self._visits[room] = asyncio.create_task(self._stay(room))
 
     async def stop(self) -> None:
-        for task in self._visits.values():
-            task.cancel()
-        await asyncio.gather(*self._visits.values(), return_exceptions=True)
+        await asyncio.gather(*[end_task(task) for task in self._visits.values()])
 
     def enter(self, *rooms: str) -> None:
         for room in rooms:

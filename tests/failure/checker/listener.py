@@ -8,7 +8,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
-from tests.failure.checker.client import AWAY_SECONDS, Address, Clock
+from tests.failure.checker.client import AWAY_SECONDS, Address, Clock, end_task
 from tests.failure.checker.record import Account
 from tests.failure.checker.view import View
 
@@ -46,8 +46,7 @@ class Listener:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_task(self._task)
 
     @property
     def is_in_all(self) -> bool:
@@ -127,4 +126,5 @@ class Listener:
         return line.decode().strip()
 
     async def _soon(self, read: Coroutine[Any, Any, bytes]) -> bytes:
-        return await asyncio.wait_for(read, SILENCE_SECONDS)
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await read

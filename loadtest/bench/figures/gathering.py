@@ -77,7 +77,11 @@ def gathered(servers: Sequence[Server], rooms: Sequence[str], posters: int) -> I
                 positions[name] = position
         gathering = Gathering(talking, [Room(name, positions[name], watching[name]) for name in rooms])
         exits.callback(gathering.close)
-        yield gathering
+        try:
+            yield gathering
+        except wire.WireError as error:
+            tails = "\n".join(f"{server.kind.name}:\n{server.process.tail()}" for server in servers)
+            raise wire.WireError(f"{error}\n{tails}") from error
 
 
 def _joined(observers: Sequence[Line], rooms: Sequence[str]) -> list[dict[str, int]]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from time import perf_counter
 from typing import Final
 
@@ -19,6 +19,7 @@ AT_MOST_PER_SECOND: Final = 20_000
 """So many frames are made for each second of a run that is as fast as it can be."""
 QUIET_SECONDS: Final = 0.1
 JOINS: Final = 5
+RETRY_SECONDS: Final = 1.0
 
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -61,27 +62,27 @@ class Gathering:
 @contextmanager
 def gathered(servers: Sequence[Server], rooms: Sequence[str], posters: int) -> Iterator[Gathering]:
     """`posters` over all nodes, and on each an observer in each room."""
-    with ExitStack() as exits:
-        talking: dict[Line, Server] = {}
-        watching: dict[str, list[Line]] = {name: [] for name in rooms}
-        positions: dict[str, dict[str, int]] = {}
-        for server in servers:
-            crowd = exits.enter_context(Crowd())
-            crowd.open(server.port, server.requests(server.kind.idle_path, posters // len(servers)))
-            talking |= {Line(one): server for one in crowd.sockets}
-            crowd = exits.enter_context(Crowd())
-            crowd.open(server.port, server.requests(server.kind.idle_path, len(rooms)))
-            lines = [Line(one) for one in crowd.sockets]
-            for name, line, position in zip(rooms, lines, _joined(lines, rooms), strict=True):
-                watching[name].append(line)
-                positions[name] = position
-        gathering = Gathering(talking, [Room(name, positions[name], watching[name]) for name in rooms])
-        exits.callback(gathering.close)
-        try:
+    try:
+        with ExitStack() as exits:
+            talking: dict[Line, Server] = {}
+            watching: dict[str, list[Line]] = {name: [] for name in rooms}
+            positions: dict[str, dict[str, int]] = {}
+            for server in servers:
+                crowd = exits.enter_context(Crowd())
+                crowd.open(server.port, server.requests(server.kind.idle_path, posters // len(servers)))
+                talking |= {Line(one): server for one in crowd.sockets}
+                crowd = exits.enter_context(Crowd())
+                crowd.open(server.port, server.requests(server.kind.idle_path, len(rooms)))
+                lines = [Line(one) for one in crowd.sockets]
+                for name, line, position in zip(rooms, lines, _joined(lines, rooms), strict=True):
+                    watching[name].append(line)
+                    positions[name] = position
+            gathering = Gathering(talking, [Room(name, positions[name], watching[name]) for name in rooms])
+            exits.callback(gathering.close)
             yield gathering
-        except wire.WireError as error:
-            tails = "\n".join(f"{server.kind.name}:\n{server.process.tail()}" for server in servers)
-            raise wire.WireError(f"{error}\n{tails}") from error
+    except wire.WireError as error:
+        tails = "\n".join(f"{server.kind.name}:\n{server.process.tail()}" for server in servers)
+        raise wire.WireError(f"{error}\n{tails}") from error
 
 
 def _joined(observers: Sequence[Line], rooms: Sequence[str]) -> list[dict[str, int]]:
@@ -89,11 +90,15 @@ def _joined(observers: Sequence[Line], rooms: Sequence[str]) -> list[dict[str, i
     commands = [wire.command(1, "chat.join_room", {"room": name}) for name in rooms]
     lines = Lines(observers)
     try:
-        for _ in range(JOINS):
-            with suppress(Refused):
+        for tries in range(1, JOINS + 1):
+            try:
                 answers = lines.ask(commands, PATIENCE_SECONDS)
+            except Refused:
+                if tries == JOINS:
+                    raise
+                time.sleep(RETRY_SECONDS)
+            else:
                 return [_decode(answer)["reply"]["position"] for [answer] in answers]
-            time.sleep(QUIET_SECONDS)
-        raise wire.WireError(f"the rooms could not be joined, tried {JOINS} times")
+        raise AssertionError("unreachable")
     finally:
         lines.close()

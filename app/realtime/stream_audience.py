@@ -197,8 +197,7 @@ class StreamAudience:
                 self._settle(following)
             else:
                 further = True
-                self._write(following, [encode_event(StreamReset(self._stream, reason))])
-                following.has_ended(Ended(reason), self._schedule)
+                self._send_away(following, reason)
         return further
 
     def reset(self, reason: Reset) -> None:
@@ -208,10 +207,22 @@ class StreamAudience:
         self._hub.publish(self._stream, encode_event(StreamReset(self._stream, reason)))
         self._finish(list(self._attached), Ended(reason))
 
+    def close(self) -> None:
+        """The stream is no more: nobody can go on, and nobody gets there who was on the way."""
+        self.reset(Reset.EPOCH)
+        for following in [*self.short, *self._ahead]:
+            self._send_away(following, Reset.EPOCH)
+        self.short.clear()
+        self._ahead.clear()
+
     def stop(self) -> None:
         """Detach everybody."""
         for following in [*self._attached, *self.short, *self._ahead]:
             following.end()
+
+    def _send_away(self, following: Following, reason: Reset) -> None:
+        self._write(following, [encode_event(StreamReset(self._stream, reason))])
+        following.has_ended(Ended(reason), self._schedule)
 
     def _settle(self, following: Following) -> None:
         """Attach, or wait for what is missing."""

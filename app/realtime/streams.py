@@ -320,8 +320,7 @@ class Streams:
                     active.opened.set_result(None)
             return False
         if read is None:
-            audience.reset(Reset.EPOCH)
-            audience.stop()
+            audience.close()
             order.end()
             active.opened, active.confirmed = None, False
             return True

@@ -878,6 +878,21 @@ async def test_a_purge_of_what_was_delivered_resets_nobody(
     assert (ada.got, ada.ended) == ([1, 2, 3, 4], [])
 
 
+async def test_who_was_on_the_way_into_a_stream_that_was_closed_is_told(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    ada = await here(node)
+    database.store(ROOM)
+    # What bob knows from a snapshot, and eve has missed, the bus has not brought yet.
+    bob = (await Guest(node, "u2").enter()).follow(1)
+    eve = (await Guest(node, "u3").enter()).follow(0, epoch=2)
+    del database.streams[ROOM]
+    await asyncio.sleep(6)
+    told = Ended(Reset.EPOCH)
+    assert (ada.ended, bob.ended, eve.ended) == ([told], [told], [told])
+    assert ada.got == bob.got == eve.got == ["stream.reset"]
+
+
 async def test_a_stream_that_was_closed_resets_and_can_be_opened_again(
     node: Node, bus: PlayedBus, database: Database
 ) -> None:

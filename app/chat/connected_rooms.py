@@ -96,6 +96,14 @@ class ConnectedRooms:
         if self._seen:
             presence_of(self._node).leave(slug, self._person.id, self._connection)
 
+    def confirm(self, seen: Mapping[str, int]) -> None:
+        """The client has everything up to these sequences of these streams. Streams that it does not follow
+        are ignored."""
+        for slug, following in self._followings.items():
+            sequence = seen.get(room_group(slug))
+            if sequence is not None and following is not None:
+                following.confirm(sequence)
+
     def leave_all(self) -> None:
         """The connection is gone: nobody enters anything any more."""
         self._left = True

@@ -55,6 +55,8 @@ class ChatConsumer(RealtimeConsumer):
     @command("ping")
     def ping(self, data: Ping) -> None:  # type: ignore[override]  # says more than the engine's
         """The client asks whether anybody is there, and confirms what it has."""
+        if data.seen and self._rooms is not None:
+            self._rooms.confirm(data.seen)
 
     # --- Being in rooms ----------------------------------------------------------------------------------
 

@@ -54,12 +54,13 @@ class ListeningConnection(MailboxConnection):
 
         super().__init__(as_body, unsent_limit)
 
-    def deliver(self, batch: Batch) -> None:
+    def deliver(self, batch: Batch) -> bool:
         """The room's durable events; who is present, nobody learns here."""
         for event in batch.events:
             if event.delivery is Delivery.DURABLE and event.payload.startswith(b'{"stream":'):
                 place = msgspec.json.decode(event.payload, type=_Placed)
                 self.send(_chunk(event.payload, Position(self.epoch, place.sequence)))
+        return not self.closing
 
     @property
     def sender(self) -> "Task[None]":

@@ -60,6 +60,9 @@ stream_sweeps = Counter("carillon_stream_sweeps_total", "Sweeps of all active st
 stream_reads = Counter("carillon_stream_reads_total", "Reads of streams for holes and sweeps", ["outcome"])
 resumes = Counter("carillon_resumes_total", "Clients that wanted to go on from their position", ["outcome"])
 stream_resets = Counter("carillon_stream_resets_total", "Streams that started over on this node", ["reason"])
+deliveries = Counter(
+    "carillon_deliveries_total", "What became of events of streams, counted by connection", ["stage"]
+)
 bus_healthy = Gauge("carillon_bus_healthy", "1 when this node hears itself and every other node")
 peers = Gauge("carillon_peers", "Nodes that live, this one included, and those of them not heard", ["state"])
 deaf = Gauge("carillon_deaf", "1 while other nodes hear more than this one")

@@ -21,8 +21,9 @@ class Batch:
 class Subscriber(Protocol):
     """A member of a hub's group."""
 
-    def deliver(self, batch: Batch) -> None:
-        """Take one tick's events. Must not block, must not raise."""
+    def deliver(self, batch: Batch) -> bool | None:
+        """Take one tick's events. Must not block, must not raise. False: it is closing, or is now: nothing of
+        what must not be skipped will reach it."""
 
 
 class Connection(Subscriber, Protocol):

@@ -3,6 +3,7 @@
 Events are defined by the features (`<feature>/events.py`); this module never knows one of them.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -45,15 +46,23 @@ class EncodedEvent:
     """An event encoded once, for every connection of every node.
 
     `payload` is the JSON text (or a stock message's bytes), `frame` the finished WebSocket text frame.
+    `written`, if somebody wants to know, is called with how many connections it was written to, now and then.
     """
 
-    __slots__ = ("delivery", "frame", "key", "payload")
+    __slots__ = ("delivery", "frame", "key", "payload", "written")
 
-    def __init__(self, payload: bytes, delivery: Delivery, key: str = "") -> None:
+    def __init__(
+        self,
+        payload: bytes,
+        delivery: Delivery,
+        key: str = "",
+        written: Callable[[int], None] | None = None,
+    ) -> None:
         self.payload = payload
         self.frame = text_frame(payload)
         self.delivery = delivery
         self.key = key
+        self.written = written
 
 
 _encoder = msgspec.json.Encoder()

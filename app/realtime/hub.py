@@ -60,6 +60,9 @@ class _Job:
     def count(self, batch: Batch, writes: int) -> None:
         self.deliveries += writes * len(batch.events)
         self.bytes += writes * len(batch.joined)
+        for event in batch.events:
+            if event.written is not None:
+                event.written(writes)
 
 
 class Hub:
@@ -187,7 +190,8 @@ class Hub:
             if batch is None:
                 continue
             try:
-                subscriber.deliver(batch)
+                if subscriber.deliver(batch) is False:
+                    continue
             except Exception:
                 logger.exception("a subscriber failed to take a batch; the others get theirs")
                 continue

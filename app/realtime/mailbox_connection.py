@@ -41,10 +41,10 @@ class MailboxConnection:
         self.closing = False
         self.close_code = close_codes.ABNORMAL
 
-    def deliver(self, batch: Batch) -> None:
+    def deliver(self, batch: Batch) -> bool:
         for event in batch.events:
             if self.closing:
-                return
+                return False
             if self._unsent < self._unsent_limit:
                 if event.delivery is Delivery.LATEST:
                     self._held.pop(event.key, None)  # superseded: it must not follow this one
@@ -56,6 +56,7 @@ class MailboxConnection:
                 metrics.slow_consumers.labels("coalesced").inc()
             else:
                 metrics.slow_consumers.labels("dropped").inc()
+        return not self.closing
 
     def send(self, payload: bytes) -> None:
         if self.closing:

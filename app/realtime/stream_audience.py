@@ -12,6 +12,7 @@ from typing import ClassVar, Final, NamedTuple
 
 from app.observability import metrics
 from app.realtime.connection import Batch, Subscriber
+from app.realtime.delivery_account import DeliveryAccount
 from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
 from app.realtime.hub import Hub
 from app.realtime.stream import Position, Reset, StreamEvent, StreamRead, placed, reset_reason
@@ -45,7 +46,7 @@ class Ended(NamedTuple):
 class Following:
     """One connection's place in a stream, from `Streams.follow` on, until `end` or until that is told."""
 
-    __slots__ = ("_audience", "_told", "after", "events", "person", "subscriber")
+    __slots__ = ("_audience", "_told", "after", "confirmed", "events", "person", "subscriber")
 
     def __init__(
         self,
@@ -60,6 +61,8 @@ class Following:
         self.subscriber = subscriber
         self.person = person
         self.after = after
+        self.confirmed = after.sequence
+        """Up to there it is known to have everything."""
         self.events: list[StreamEvent] = []
         self.learn(events)
         self._told: Callable[[Ended], None] | None = told
@@ -79,6 +82,11 @@ class Following:
             return False
         self.events.extend(islice(events, start, None))
         return True
+
+    def confirm(self, sequence: int) -> None:
+        """The client has everything up to `sequence`; what is no news, or was never sent, is ignored."""
+        if sequence > self.confirmed and self._audience is not None:
+            self._audience.confirm(self, sequence)
 
     def end(self) -> None:
         """Get no more, and no word of an end either. Doing it again is harmless."""
@@ -102,6 +110,7 @@ class StreamAudience:
     """The followings of one stream, attached or on their way."""
 
     __slots__ = (
+        "_account",
         "_ahead",
         "_asked",
         "_attached",
@@ -115,11 +124,17 @@ class StreamAudience:
     )
 
     def __init__(
-        self, stream: str, order: StreamOrder, hub: Hub, schedule: Callable[[Callable[[], None]], object]
+        self,
+        stream: str,
+        order: StreamOrder,
+        hub: Hub,
+        account: DeliveryAccount,
+        schedule: Callable[[Callable[[], None]], object],
     ) -> None:
         self._stream = stream
         self._order = order
         self._hub = hub
+        self._account = account
         self._schedule = schedule
         self._attached: dict[Following, None] = {}
         self.short: dict[Following, None] = {}
@@ -143,9 +158,11 @@ class StreamAudience:
         heard = self._hub.members(self._stream)
         for event in ready:
             if heard:
-                self._hub.publish(self._stream, self._encode(event))
+                written = self._account.given(self._stream, event.epoch, event.sequence, heard)
+                self._hub.publish(self._stream, self._encode(event, written))
             if event.removes:
                 self._remove(event.removes)
+                heard = self._hub.members(self._stream)
         for following in list(self._ahead) if self._ahead else ():
             if following.after.sequence <= self._order.sequence:
                 del self._ahead[following]
@@ -166,6 +183,12 @@ class StreamAudience:
         following = Following(self, subscriber, person=person, after=after, told=told, events=events)
         self._settle(following)
         return following
+
+    def confirm(self, following: Following, sequence: int) -> None:
+        """The client of `following` has everything up to `sequence`, which is news."""
+        if following in self._attached and sequence <= self._order.sequence:
+            first, following.confirmed = following.confirmed + 1, sequence
+            self._account.confirmed(self._stream, following.after.epoch, first, sequence)
 
     def discard(self, following: Following) -> None:
         """Detach at once."""
@@ -245,7 +268,10 @@ class StreamAudience:
         following.events = []
         removed = next((i for i, event in enumerate(between, 1) if event.removes == following.person), None)
         if between:
-            self._write(following, [self._encode_once(event) for event in between[:removed]])
+            sent = between[:removed]
+            if self._write(following, [self._encode_once(event) for event in sent]):
+                first, last = sent[0], sent[-1]
+                self._account.recovered(self._stream, first.epoch, first.sequence, last.sequence)
         if removed is None:
             self._attached[following] = None
             metrics.subscriptions.inc()
@@ -253,14 +279,15 @@ class StreamAudience:
         else:
             following.has_ended(Ended(None), self._schedule)
 
-    def _write(self, following: Following, events: list[EncodedEvent]) -> None:
+    def _write(self, following: Following, events: list[EncodedEvent]) -> bool:
         try:
-            following.subscriber.deliver(Batch(events))
+            return following.subscriber.deliver(Batch(events)) is not False
         except Exception:
             logger.exception("a subscriber failed to take %d events", len(events))
+            return False
 
-    def _encode(self, event: StreamEvent) -> EncodedEvent:
-        return EncodedEvent(placed(self._stream, event), Delivery.DURABLE)
+    def _encode(self, event: StreamEvent, written: Callable[[int], None] | None = None) -> EncodedEvent:
+        return EncodedEvent(placed(self._stream, event), Delivery.DURABLE, written=written)
 
     def _encode_once(self, event: StreamEvent) -> EncodedEvent:
         """Many come back at once, and lack the same: encoded once for all of the same tick."""

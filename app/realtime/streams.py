@@ -13,6 +13,7 @@ from typing import Final
 
 from app.observability import metrics
 from app.realtime.connection import Subscriber
+from app.realtime.delivery_account import DeliveryAccount
 from app.realtime.hub import Hub
 from app.realtime.stream import Position, ReadStreams, Reset, StreamEvent, StreamRead, Unreadable
 from app.realtime.stream_audience import CATCH_UP_LIMIT, Ended, Following, StreamAudience
@@ -84,6 +85,7 @@ class Streams:
         self._release = release
         self._to_bus = to_bus
         self._loop = asyncio.get_running_loop()
+        self.account = DeliveryAccount(self._loop.time)
         self._held_bytes = HeldBytes()
         self._streams: dict[str, _Active] = {}
         self._schedule: StreamSchedule[_Active] = StreamSchedule()
@@ -121,7 +123,7 @@ class Streams:
         active = self._streams.get(stream)
         if active is None:
             order = StreamOrder(self._held_bytes)
-            audience = StreamAudience(stream, order, self._hub, self._loop.call_soon)
+            audience = StreamAudience(stream, order, self._hub, self.account, self._loop.call_soon)
             active = self._streams[stream] = _Active(stream, order, audience)
             metrics.streams.inc()
         active.pins += 1

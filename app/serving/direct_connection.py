@@ -71,11 +71,13 @@ class DirectConnection(asyncio.Protocol):
 
     # What the hub and the consumer call ------------------------------------------------------------------
 
-    def deliver(self, batch: Batch) -> None:
+    def deliver(self, batch: Batch) -> bool:
         if self._open:
             self.transport.write(batch.joined)
-        elif not self.closing:
+            return True
+        if not self.closing:
             self._deliver_over_budget(batch)
+        return not self.closing
 
     def send(self, payload: bytes) -> None:
         if self._open:

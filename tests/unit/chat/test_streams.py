@@ -18,6 +18,7 @@ from app.journal.keys import new_key
 from app.journal.models import StoredEvent
 from app.journal.reader import read_streams
 from app.presence.services import presence_of
+from app.realtime.delivery_account import Tally
 from app.realtime.node import current_node
 from app.realtime.stream import StreamRead
 from tests.broker_contract import eventually
@@ -48,6 +49,23 @@ async def resume(one: Client, *places: tuple[str, Any]) -> Any:
 
 def texts(messages: list[dict[str, Any]]) -> list[str]:
     return [message["text"] for message in messages]
+
+
+# --- The account ------------------------------------------------------------------------------------------
+
+
+async def test_a_ping_confirms_what_came_in_the_rooms_that_one_is_in() -> None:
+    async with client(ADA) as ada, client(BOB) as bob:
+        for one in (ada, bob):
+            await join(one)
+        posted = await ada.post("ding")
+        await bob.event("chat.message_posted")
+        elsewhere = {"room.cellar": 1, "lobby": 1, "journal.notes": 1}
+        assert await bob.command("ping", seen={"room.lobby": posted["sequence"]} | elsewhere) == {}
+        await ada.command("ping", seen={"room.lobby": posted["sequence"] + 1})
+    account = current_node().streams.account
+    assert account.tally("room.lobby", posted["sequence"]) == Tally(2, 2, 1, 0)
+    assert [account.tally(stream, 1) for stream in elsewhere] == [None] * 3
 
 
 # --- Joining ---------------------------------------------------------------------------------------------

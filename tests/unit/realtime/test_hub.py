@@ -93,6 +93,33 @@ def test_members_of_one_tick_share_the_same_joined_bytes(hub: Hub, turns: Turns)
     assert len({id(batch.joined) for batch in batches}) == 1
 
 
+def test_an_event_is_told_how_many_it_was_written_to(hub: Hub, turns: Turns) -> None:
+    class Closing(Member):
+        def deliver(self, batch: Batch) -> bool:  # type: ignore[override]
+            return False
+
+    class Broken(Member):
+        def deliver(self, batch: Batch) -> None:
+            raise RuntimeError("a bug")
+
+    told: list[tuple[str, int]] = []
+
+    def said(text: str) -> EncodedEvent:
+        return EncodedEvent(text.encode(), Delivery.DURABLE, written=lambda count: told.append((text, count)))
+
+    gone, late = Member(), Member()
+    for member in (Member(), Member(), Closing(), Broken(), gone):
+        hub.subscribe("room", member)
+    hub.publish("room", said("one"))
+    hub.subscribe("room", late)
+    hub.publish("room", said("two"))
+    hub.unsubscribe("room", gone)
+    turns.run_all()
+    totals = {text: sum(count for told_text, count in told if told_text == text) for text in ("one", "two")}
+    assert totals == {"one": 2, "two": 3}
+    assert late.texts == ["two"]
+
+
 def test_another_group_hears_nothing(hub: Hub, turns: Turns) -> None:
     ada, bob = Member(), Member()
     hub.subscribe("room", ada)

@@ -68,6 +68,11 @@ class ReadHistory(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=HISTORY_LIMIT)] = 50
 
 
+class AskDeliveries(msgspec.Struct, forbid_unknown_fields=True):
+    room: Slug
+    sequence: Number
+
+
 class MarkRead(msgspec.Struct, forbid_unknown_fields=True):
     room: Slug
     sequence: Number

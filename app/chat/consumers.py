@@ -14,6 +14,7 @@ import msgspec
 
 from app.chat import services
 from app.chat.commands import (
+    AskDeliveries,
     DeleteMessage,
     EditMessage,
     JoinRoom,
@@ -27,12 +28,13 @@ from app.chat.commands import (
     SetMember,
 )
 from app.chat.connected_rooms import ConnectedRooms
-from app.chat.events import History, PostedMessage
+from app.chat.events import History, PostedMessage, room_group
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import reads_of
 from app.journal.entry import Busy, OutcomeUnknown, Refused, Stored
 from app.realtime.consumers import RealtimeConsumer
+from app.realtime.delivery_questions import Deliveries
 from app.realtime.handlers import Later, Reply, command
 from app.realtime.protocol import CommandError, encode_error
 from app.realtime.stream import Position
@@ -127,6 +129,12 @@ class ChatConsumer(RealtimeConsumer):
     def mark_read(self, data: MarkRead) -> None:
         """This person read the room up to there, on whatever device."""
         markers_of(self.node).mark(data.room, self.identity.id, data.sequence)
+
+    @command("chat.deliveries")
+    async def deliveries(self, data: AskDeliveries) -> Deliveries:
+        """On each node: how many were to get this event, got it, and say so."""
+        position = await reads_of(self.node).place_of_own_event(data.room, self.identity.id, data.sequence)
+        return await self.node.deliveries(room_group(data.room), position)
 
     # --- Members -----------------------------------------------------------------------------------------
 

@@ -109,6 +109,11 @@ class RoomReads:
         work = partial(selectors.messages_before, slug, person, before, limit)
         return await _or_busy(asyncio.wait_for(in_database_thread(work), ANSWER_SECONDS))
 
+    async def place_of_own_event(self, slug: str, person: str, sequence: int) -> Position:
+        """See `selectors.place_of_own_event`."""
+        work = partial(selectors.place_of_own_event, slug, person, sequence)
+        return await _or_busy(asyncio.wait_for(in_database_thread(work), ANSWER_SECONDS))
+
 
 def read_rooms(questions: list[Question]) -> list[RoomRead | Exception]:
     """The answers in order, from one snapshot: a query for rights, one for the sizes of what was missed, one

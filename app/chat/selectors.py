@@ -120,6 +120,23 @@ def messages_before(slug: str, person: str, before: int, limit: int) -> Latest:
     return Latest(found[:limit][::-1], len(found) > limit)
 
 
+def place_of_own_event(slug: str, person: str, sequence: int) -> Position:
+    """Where the event is, for whoever may know who got it: moderators, and who wrote the message that was
+    posted there. Raises `CommandError`."""
+    with one_snapshot():
+        (standing,) = standings([(slug, person)])
+        if isinstance(standing, CommandError):
+            raise standing
+        posted = Message.objects.filter(room_id=standing.room_id, sequence=sequence)
+        sender = posted.values_list("sender", flat=True).first()
+    moderates = standing.role in (Role.OWNER, Role.MODERATOR)
+    if not 1 <= sequence <= standing.position.sequence or (sender is None and not moderates):
+        raise CommandError("not_found", "there is no such message")
+    if sender != person and not moderates:
+        raise CommandError("not_allowed", "who got a message is for its sender and for moderators")
+    return Position(standing.position.epoch, sequence)
+
+
 def open_missing_streams(slugs: Iterable[str]) -> None:
     """Streams for rooms that have none: those that the release before opened while this one came."""
     for room in Room.objects.filter(slug__in=list(slugs)):

@@ -96,6 +96,13 @@ class Beacons:
             misses=tuple(sorted(self.misses)),
         )
 
+    def peers(self) -> dict[str, str]:
+        """The other nodes that live as far as this one knows: incarnation → name, or again the incarnation
+        where only the witness knows of it."""
+        live = self.hearing.view(self._loop.time(), self._broker.bus_id).live
+        told = self.hearing.beacons
+        return {one: told[one].name if one in told else one for one in live if one != self.hearing.me}
+
     def look(self) -> View:
         """Judge whom this node hears, now."""
         now = self._loop.time()

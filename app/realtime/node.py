@@ -21,10 +21,12 @@ from app.realtime import beacons, envelope
 from app.realtime.beacons import Beacons
 from app.realtime.broker import Broker
 from app.realtime.connection import Subscriber
+from app.realtime.delivery_questions import GROUP as DELIVERY_QUESTIONS
+from app.realtime.delivery_questions import Deliveries, DeliveryQuestions
 from app.realtime.envelope import Envelope, StreamEnvelope, UnknownEnvelope
 from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
 from app.realtime.hub import Hub
-from app.realtime.stream import StreamEvent
+from app.realtime.stream import Position, StreamEvent
 from app.realtime.streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -63,10 +65,17 @@ class Node:
         self._connections = 0
         self._listeners: dict[str, Listener] = {}
         self.beacons: Beacons | None = None
+        self.questions = DeliveryQuestions(
+            name,
+            self.incarnation.hex(),
+            self.streams.account,
+            lambda group, payload: self._to_bus(group, Delivery.DROPPABLE, "", payload),
+        )
         broker.start(self._from_bus, self._bus_changed)
 
     def start_beacons(self) -> Beacons:
-        """Tell the other nodes of this one from now on, and listen to theirs: for who serves clients."""
+        """Tell the other nodes of this one from now on, and listen to theirs: for who serves clients. Their
+        questions are answered from then on, too."""
         if self.beacons is None:
             self.beacons = Beacons(
                 self.name,
@@ -77,7 +86,14 @@ class Node:
             )
             self.listen(beacons.GROUP, self.beacons.take)
             self.beacons.start()
+            self.listen(DELIVERY_QUESTIONS, self.questions.take_question)
+            self.listen(self.questions.answers, self.questions.take_answer)
         return self.beacons
+
+    async def deliveries(self, stream: str, position: Position) -> Deliveries:
+        """What became of the event there, on this node and on those whose beacons it hears."""
+        peers = {} if self.beacons is None else self.beacons.peers()
+        return await self.questions.ask(stream, position, peers)
 
     def healthy(self) -> bool:
         """Whether the bus is thought to bring everything to this node and to take everything from it."""

@@ -1,4 +1,4 @@
-"""The node's internal port: /metrics, /livez, /readyz and /peers, never on the public one.
+"""The node's internal port: /metrics, /livez, /readyz, /peers and /deliveries, never on the public one.
 
 A thread of its own answers, so that a loop that stands still is reported and not merely silent.
 """
@@ -14,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import make_wsgi_app
 
 from app.observability.health import health
+from app.serving.delivery_desk import desk
 from app.serving.peers import board
 
 logger = logging.getLogger(__name__)
@@ -22,20 +23,25 @@ _metrics: Callable[..., Iterable[bytes]] = make_wsgi_app()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """WSGI: four paths, 404 for anything else."""
+    """WSGI: five paths, 404 for anything else."""
     path = environ["PATH_INFO"]
     if path == "/metrics":
         return _metrics(environ, start_response)
     if path == "/peers" and board.text:
         start_response("200 OK", [("Content-Type", "application/json")])
         return [board.text]
+    if path == "/deliveries":
+        status, body = desk.answer(environ["QUERY_STRING"])
+        kind = "application/json" if body.startswith(b"{") else "text/plain"
+        start_response(status, [("Content-Type", kind)])
+        return [body]
     if path == "/livez":
         good, text = health.live()
     elif path == "/readyz":
         good, text = health.ready()
     else:
         start_response("404 Not Found", [("Content-Type", "text/plain")])
-        return [b"expected /metrics, /livez, /readyz or, on a node, /peers\n"]
+        return [b"expected /metrics, /livez, /readyz or, on a node, /peers and /deliveries\n"]
     start_response("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
     return [text.encode() + b"\n"]
 

@@ -13,6 +13,7 @@ from uvicorn.server import Server
 from app.observability.health import health
 from app.realtime.connection import CLOSE_SECONDS
 from app.realtime.node import current_node
+from app.serving.delivery_desk import desk
 from app.serving.direct_connection import DirectConnection
 from app.serving.watch import Watch
 
@@ -48,6 +49,7 @@ class NodeServer(Server):
         health.accepting = True
         self._handing_over: asyncio.Task[None] | None = None
         self._watch = Watch(current_node(), self._leave, self._come_back)
+        desk.open(current_node().questions)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by a signal to end: from here on nobody new is welcome."""
@@ -57,6 +59,7 @@ class NodeServer(Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close every connection politely, cut off what is left after SHUTDOWN_SECONDS."""
         health.accepting = False
+        desk.close()
         self._pinging.cancel()
         self._end_handing_over()
         cut_off = asyncio.get_running_loop().call_later(settings.SHUTDOWN_SECONDS, self._abort_all)

@@ -132,6 +132,89 @@ def test_a_listener_needs_to_be_somebody(place: Place) -> None:
         assert page.response.status == 403
 
 
+def tally(node: str, expected: int, written: int, confirmed: int, recovered: int) -> dict[str, Any]:
+    return {
+        "node": node,
+        "expected": expected,
+        "written": written,
+        "confirmed": confirmed,
+        "recovered": recovered,
+    }
+
+
+def on_internal_port(node: Node, sequence: int) -> Any:
+    http = HTTPConnection("127.0.0.1", node.internal_port, timeout=PATIENCE)
+    try:
+        http.request("GET", f"/deliveries?stream=room.lobby&sequence={sequence}")
+        response = http.getresponse()
+        text = response.read()
+        return json.loads(text) if response.status == 200 else response.status
+    finally:
+        http.close()
+
+
+def test_who_posts_learns_who_got_it_on_which_node_and_who_came_back_for_it(place: Place) -> None:
+    one, two = place.nodes
+    ada, bob, eve = Guest("ada", one), Guest("bob", two), Guest("eve", two)
+    with ada.connected(), eve.connected():
+        ada.command("chat.join_room", room="lobby")
+        eve.command("chat.join_room", room="lobby")
+        with bob.connected():
+            start = bob.command("chat.join_room", room="lobby")["position"]
+            before = ada.post("to all")["sequence"]
+            bob.hears("to all")
+            bob.command("ping", seen={"room.lobby": before})
+        eve.hears("to all")
+
+        def alone() -> bool:
+            """Whether eve's node has noticed that bob is gone: only then is he missed by what comes."""
+            text = f"is he gone? {new_key()}"
+            probe = ada.post(text)["sequence"]
+            eve.hears(text)
+            return bool(on_internal_port(two, probe)["expected"] == 1)
+
+        assert wait_until(alone, PATIENCE)
+        missed = ada.post("to who is left")["sequence"]
+        eve.hears("to who is left")
+        with Guest("", one, bob.visitor.cookies).connected() as bob:
+            assert bob.command("chat.join_room", room="lobby", position=start)["resumed"] is True
+            bob.hears("to who is left")
+            bob.command("ping", seen={"room.lobby": missed})
+            eve.command("ping", seen={"room.lobby": missed})
+            asked = ada.command("chat.deliveries", room="lobby", sequence=missed)
+            assert asked == {
+                "nodes": [tally("node-1", 1, 1, 1, 1), tally("node-2", 1, 1, 1, 0)],
+                "unheard": [],
+            }
+            asked = ada.command("chat.deliveries", room="lobby", sequence=before)
+            assert asked["nodes"] == [tally("node-1", 1, 1, 1, 1), tally("node-2", 2, 2, 2, 0)]
+            refused = bob.command("chat.deliveries", room="lobby", sequence=missed)
+            assert refused["code"] == "not_allowed"
+        assert on_internal_port(two, missed) == tally("node-2", 1, 1, 1, 0)
+        assert on_internal_port(one, missed + 10) == 404
+
+
+def test_a_node_that_says_nothing_is_named(place: Place) -> None:
+    one, two = place.nodes
+    with Guest("ada", one).connected() as ada:
+        ada.command("chat.join_room", room="lobby")
+        sequence = ada.post("anybody?")["sequence"]
+        ada.hears("anybody?")
+
+        def unheard() -> list[str]:
+            answer = ada.command("chat.deliveries", room="lobby", sequence=sequence)
+            assert answer["nodes"] == [tally("node-1", 1, 1, 0, 0)]
+            return list(answer["unheard"])
+
+        assert wait_until(lambda: unheard() == [], PATIENCE)
+        place.pause(two)
+        try:
+            assert unheard() == ["node-2"]
+        finally:
+            place.go_on(two)
+        assert wait_until(lambda: unheard() == [], PATIENCE)
+
+
 def test_while_the_database_is_away_commands_say_so_and_nothing_is_lost(place: Place) -> None:
     assert place.postgres is not None
     log = place.folder / "nodes.log"

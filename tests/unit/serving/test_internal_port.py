@@ -1,5 +1,7 @@
 """Probes and metrics of one node: what they say when the loop stands still or the node leaves."""
 
+import asyncio
+import json
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from time import monotonic
@@ -9,7 +11,10 @@ import pytest
 from app.observability import health as health_module
 from app.observability import metrics
 from app.observability.health import LOOP_STALL_SECONDS, Health
-from app.serving import internal_port
+from app.realtime.delivery_account import DeliveryAccount
+from app.realtime.delivery_questions import DeliveryQuestions
+from app.serving import delivery_desk, internal_port
+from app.serving.delivery_desk import EXPECTED, Desk
 from app.serving.internal_port import InternalPort
 
 
@@ -76,6 +81,45 @@ def test_metrics_are_there_and_nothing_else(port: int) -> None:
     assert status == 200
     assert f"{metrics.subscriptions._name} " in text
     assert get(port, "/admin/")[0] == 404
+
+
+async def test_what_became_of_an_event_is_looked_up_on_the_loop(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    monkeypatch.setattr(internal_port, "desk", desk)
+    account = DeliveryAccount(lambda: 0.0)
+    account.given("room.lobby", 1, 7, 3)(2)
+
+    async def ask(query: str) -> tuple[int, str]:
+        return await asyncio.to_thread(get, port, f"/deliveries?{query}")
+
+    assert (await ask("stream=room.lobby&sequence=7"))[0] == 404, "this is no node yet"
+    desk.open(DeliveryQuestions("node-1", "51", account, lambda group, payload: True))
+    status, text = await ask("stream=room.lobby&sequence=7")
+    assert status == 200
+    assert json.loads(text) == {
+        "node": "node-1",
+        "expected": 3,
+        "written": 2,
+        "confirmed": 0,
+        "recovered": 0,
+    }
+    assert (await ask("stream=room.lobby&sequence=8"))[0] == 404
+    for query in (
+        "",
+        "stream=room.lobby",
+        "sequence=7",
+        "stream=room.lobby&sequence=-7",
+        "stream=a&sequence=x",
+    ):
+        assert await ask(query) == (400, EXPECTED.decode()), query
+    monkeypatch.setattr(delivery_desk, "LOOK_SECONDS", 0.1)
+    assert get(port, "/deliveries?stream=room.lobby&sequence=7")[0] == 503, (
+        "the loop stands still: we block it"
+    )
+    desk.close()
+    assert (await ask("stream=room.lobby&sequence=7"))[0] == 404
 
 
 def test_the_port_is_free_after_the_end(health: Health) -> None:

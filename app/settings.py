@@ -425,6 +425,6 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    # A database that is away is told once by whoever asks it (OutageLog); the pool would tell of each attempt.
+    # A database that is away is told once by who asks it (OutageLog); the pool would tell of each attempt.
     "loggers": {"psycopg.pool": {"level": "ERROR"}},
 }

@@ -50,11 +50,11 @@ class Person:
 class Node:
     """One node: its ports stay the same whenever it is started again."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, ports: Iterator[int]) -> None:
         self.name = f"node-{number}"
-        self.port, self.internal_port = free_ports(2)
+        self.port, self.internal_port = next(ports), next(ports)
         self.process: Process | None = None
-        self.way = Proxy((HOST, self.port))
+        self.way = Proxy((HOST, self.port), next(ports))
         """Between clients and this node."""
 
     def is_ready(self) -> bool:
@@ -76,8 +76,13 @@ class Place:
     def __init__(self, folder: Path, database: Database, nodes: int = 3) -> None:
         self.database: Database = database
         self.folder = folder
-        self.nodes = [Node(number) for number in range(1, nodes + 1)]
-        self.redis = RedisServers(folder / "redis")
+        # All at once: two that are drawn apart may be the same, until somebody listens there.
+        self._ports = iter(free_ports(8 + 3 * nodes))
+        take = self._ports.__next__
+        self.nodes = [Node(number, self._ports) for number in range(1, nodes + 1)]
+        self.redis = RedisServers(
+            folder / "redis", redis_ports=(take(), take()), sentinel_ports=(take(), take(), take())
+        )
         self.people: list[Person] = []
         self._planted: dict[int, str] = {}
         self.postgres: PostgresServer | None = None
@@ -85,7 +90,7 @@ class Place:
         """Between nodes and PostgreSQL."""
         self._url = ""
         self._own_url = ""
-        self._public_port = free_ports(1)[0]
+        self._public_port = take()
         self._stack = ExitStack()
         self._log = (folder / "nodes.log").open("w", buffering=1)
 
@@ -123,10 +128,10 @@ class Place:
             self.sqlite_file.parent.mkdir(parents=True)
             self._own_url = self._url = f"sqlite:///{self.sqlite_file}"
             return
-        self.postgres = self._stack.enter_context(PostgresServer(options=COMMITS_LAST))
+        self.postgres = self._stack.enter_context(PostgresServer(next(self._ports), options=COMMITS_LAST))
         self._own_url = new_database(self.postgres.url())
         parts = urlsplit(self._own_url)
-        self.way_to_database = self._stack.enter_context(Proxy((HOST, parts.port or 0)))
+        self.way_to_database = self._stack.enter_context(Proxy((HOST, parts.port or 0), next(self._ports)))
         self._url = parts._replace(netloc=f"postgres@{HOST}:{self.way_to_database.port}").geturl()
 
     # --- Nodes -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from contextlib import suppress
 from threading import Thread
 from typing import Any, Final, Self, TypeVar
 
-from deploy.local.ports import HOST, free_ports
+from deploy.local.ports import HOST
 
 CHUNK: Final = 2**16
 COMMIT_SENT: Final = b"COMMIT\0"
@@ -25,9 +25,9 @@ T = TypeVar("T")
 class Proxy:
     """Forwards to `target`. What is set here holds for connections that are open, too."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], port: int) -> None:
         self.target = target
-        self.port = free_ports(1)[0]
+        self.port = port
         self.delay = 0.0
         """Seconds that each piece waits, in both directions."""
         self.commits_cut = 0

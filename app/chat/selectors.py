@@ -91,7 +91,7 @@ def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
     kept: dict[int, list[KeptMessage]] = defaultdict(list)
     if room_ids:
         places = ", ".join(["%s"] * len(room_ids))
-        for message in Message.objects.raw(_LATEST.format(rooms=places), list(room_ids)):
+        for message in Message.objects.raw(_LATEST[connection.vendor].format(rooms=places), list(room_ids)):
             kept[message.room_id].append(_kept(message))
     return {
         room_id: Latest(kept[room_id][-SNAPSHOT_MESSAGES:], len(kept[room_id]) > SNAPSHOT_MESSAGES)
@@ -249,7 +249,15 @@ FROM {places} JOIN journal_position s ON s.stream = a.stream
 }
 
 # One message more than wanted says whether there are earlier ones.
-_LATEST: Final = f"""
+# On PostgreSQL LIMIT in a LATERAL keeps the planner from reading all that was ever said in these rooms.
+_LATEST: Final = {
+    "postgresql": f"""
+SELECT g.* FROM chat_room r CROSS JOIN LATERAL (
+    SELECT * FROM chat_message x WHERE x.room_id = r.id ORDER BY x.sequence DESC LIMIT {SNAPSHOT_MESSAGES + 1}
+) AS g
+WHERE r.id IN ({{rooms}}) ORDER BY g.room_id, g.sequence
+""",  # noqa: S608
+    "sqlite": f"""
 SELECT g.* FROM (
     SELECT r.id, COALESCE((SELECT x.sequence FROM chat_message x WHERE x.room_id = r.id
         ORDER BY x.sequence DESC LIMIT 1 OFFSET {SNAPSHOT_MESSAGES}), 0) AS since
@@ -257,4 +265,5 @@ SELECT g.* FROM (
 ) AS t
 JOIN chat_message g ON g.room_id = t.id AND g.sequence >= t.since
 ORDER BY g.room_id, g.sequence
-"""  # noqa: S608
+""",  # noqa: S608
+}

@@ -56,7 +56,8 @@ _COMMIT: Final = Statement(b"COMMIT")
 _DATA: Final = ("21", "22", "23", "42", "44", "P0")
 """Classes of errors (SQLSTATE) that the same rows meet again."""
 
-_NOT_PREPARED: Final = "26000"
+_PREPARED_ELSEWHERE: Final = ("26000", "42P05")
+"""A prepared statement is not there, or is there already: it is not our connection alone."""
 _LOCKED: Final = "55P03"
 
 _START: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -163,13 +164,14 @@ class PostgresBackend:
     async def _raise(self, failed: PGresult) -> NoReturn:
         state = (failed.error_field(DiagnosticField.SQLSTATE) or b"").decode()
         text = (failed.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
-        if state == _NOT_PREPARED and self._prepare:
+        if state in _PREPARED_ELSEWHERE and self._prepare:
             logger.warning(
                 "a pooler between us and the database loses prepared statements: going on without. "
                 "DATABASE_PREPARED_STATEMENTS=false says so from the start"
             )
             self._prepare = False
             await self.close()
+            raise RolledBack(text)
         kind = StreamLocked if state == _LOCKED else BadData if state.startswith(_DATA) else RolledBack
         raise kind(f"{text} (SQLSTATE {state})")
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple, Self
 
 import psycopg
-from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
 
@@ -57,7 +57,7 @@ class PostgresConnection:
 
     @classmethod
     async def open(cls, parameters: Mapping[str, Any], *, prepare: bool) -> Self:
-        """Raises `psycopg.OperationalError`. `prepare`: the server keeps what it parsed, per connection."""
+        """Raises `psycopg.OperationalError`. `prepare`: the server keeps parsed what has values."""
         connection = await psycopg.AsyncConnection.connect(autocommit=True, **parameters)
         return cls(connection, prepare)
 
@@ -76,21 +76,16 @@ class PostgresConnection:
 
         Raises `ConnectionLost`. A run that was cancelled leaves a connection that can only be closed.
         """
-        if not self._prepare:
-            sends = [partial(self._pgconn.send_query_params, text, values) for text, values, _ in statements]
-            return await self._exchange(statements, sends)
-        named = {statement.sql: _name(statement.sql) for statement in statements}
-        new = [Statement(text) for text, name in named.items() if name not in self._prepared]
+        new = {each.sql for each in statements if self._is_kept(each)} - self._prepared
         if new:
-            sends = [partial(self._pgconn.send_prepare, named[text], text) for text, *_ in new]
-            results = await self._exchange(new, sends)
-            if any(not _is_prepared(result) for result in results):
+            send = self._pgconn.send_prepare
+            results = await self._exchange(
+                [Statement(text) for text in new], [partial(send, _name(text), text) for text in new]
+            )
+            if any(result.status != ExecStatus.COMMAND_OK for result in results):
                 return results
-            self._prepared |= {named[text] for text, *_ in new}
-        send = self._pgconn.send_query_prepared
-        return await self._exchange(
-            statements, [partial(send, named[text], values) for text, values, _ in statements]
-        )
+            self._prepared |= new
+        return await self._exchange(statements, [partial(self._send, each) for each in statements])
 
     async def close(self) -> None:
         """End it; the server rolls back what is open."""
@@ -98,6 +93,16 @@ class PostgresConnection:
         await self._connection.close()
 
     # --- Inside ------------------------------------------------------------------------------------------
+
+    def _is_kept(self, statement: Statement) -> bool:
+        # Never BEGIN: where a pooler loses it, what follows would run outside of a transaction.
+        return self._prepare and bool(statement.values)
+
+    def _send(self, statement: Statement) -> None:
+        if self._is_kept(statement):
+            self._pgconn.send_query_prepared(_name(statement.sql), statement.values)
+        else:
+            self._pgconn.send_query_params(statement.sql, statement.values)
 
     async def _exchange(
         self, statements: Sequence[Statement], sends: Sequence[Callable[[], None]]
@@ -178,9 +183,3 @@ def _name(text: bytes) -> bytes:
     """A name stands for one SQL only: a pooler that knows no prepared statements may give us a connection
     with another node's, and there it must mean the same SQL, or nothing."""
     return b"journal_" + sha256(text).hexdigest()[:32].encode()
-
-
-def _is_prepared(result: PGresult) -> bool:
-    if result.status == ExecStatus.COMMAND_OK:
-        return True
-    return result.error_field(DiagnosticField.SQLSTATE) == b"42P05"  # of that name, so of that SQL

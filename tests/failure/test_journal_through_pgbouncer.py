@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from app.journal.entry import Refused, Stored
@@ -62,9 +63,14 @@ async def test_a_batch_leaves_no_setting_in_a_connection_that_others_get_next(
 async def test_where_the_pooler_knows_no_prepared_statements_the_writers_go_on_without(
     database: str, make_writer: MakeWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    writers = [make_writer(database, prepare=True) for _ in range(4)]
-    for round_ in range(10):
-        answers = await asyncio.gather(*(writer.append(plain()) for writer in writers))
-        sequences = sorted(answer.position.sequence for answer in answers)
-        assert sequences == list(range(4 * round_ + 1, 4 * round_ + 5))
+    writer = make_writer(database, prepare=True)
+    await writer.append(plain())
+    with psycopg.connect(database) as other:
+        other.execute("SELECT 1")  # has the server's connection now on which the writer prepared
+        assert (await writer.append(plain())).position.sequence == 2
     assert "going on without" in caplog.text
+    others = [make_writer(database, prepare=True) for _ in range(3)]
+    for round_ in range(10):
+        answers = await asyncio.gather(*(each.append(plain()) for each in [writer, *others]))
+        sequences = sorted(answer.position.sequence for answer in answers)
+        assert sequences == list(range(4 * round_ + 3, 4 * round_ + 7))

@@ -318,7 +318,7 @@ async def test_statements_are_prepared_only_when_told(
     [count] = await connection.run(
         [Statement(b"SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")]
     )
-    assert int(count.get_value(0, 0) or 0) == (3 if prepare else 0)
+    assert int(count.get_value(0, 0) or 0) == (1 if prepare else 0)
     await connection.close()
     writer = make_writer(database, prepare=prepare)
     answers = [await writer.append(plain()) for _ in range(8)]

@@ -1,9 +1,6 @@
 """A node as it stands in a cluster: whose pages it believes, and whose word about who is there."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -11,10 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from deploy.local.plan import PROJECT_FOLDER
 from deploy.local.ports import HOST
 from tests.integration.serving.client import PATIENCE, Client, upgrade_request
-from tests.integration.serving.servers import Server, server
+from tests.integration.serving.servers import Server, migrate, server
 
 TOKEN = "c" * 32
 
@@ -27,8 +23,7 @@ def production(folder: Path, **environment: str) -> dict[str, str]:
         "DATA_FOLDER": str(folder),
         **environment,
     }
-    migrate = [sys.executable, "-m", "app.manage", "migrate", "--no-input", "--verbosity", "0"]
-    subprocess.run(migrate, cwd=PROJECT_FOLDER, env=os.environ | environment, check=True, timeout=PATIENCE)
+    migrate(environment)
     return environment
 
 

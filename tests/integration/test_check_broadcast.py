@@ -58,9 +58,11 @@ class Deployment:
         return check.returncode, out, (errors.splitlines() or [""])[-1]
 
     def stored(self) -> dict[str, int]:
-        """How many rows each table has."""
+        """How many rows each table has, but for what nodes note of themselves while they run."""
         with closing(sqlite3.connect(self.folder / "carillon.sqlite3", timeout=PATIENCE)) as database:
-            names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            names = database.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'serving_node'"
+            ).fetchall()
             return {
                 name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in names
             }

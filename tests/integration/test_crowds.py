@@ -5,13 +5,14 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.frames import Close, Opcode
 
 from tests.integration.serving.client import HOST, PATIENCE, Client, upgrade_request
-from tests.integration.serving.servers import Server, server
+from tests.integration.serving.servers import Server, migrate, server
 
 CYCLES = int(os.environ.get("CROWD_CYCLES", "10000"))
 AT_ONCE = 100
@@ -67,8 +68,10 @@ class Writer:
 
 
 @pytest.fixture
-def node() -> Iterator[Server]:
-    with server(**SLOW) as one:
+def node(tmp_path: Path) -> Iterator[Server]:
+    environment = SLOW | {"DATA_FOLDER": str(tmp_path)}
+    migrate(environment)
+    with server(**environment) as one:
         yield one
 
 

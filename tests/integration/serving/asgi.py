@@ -139,7 +139,7 @@ class Consumer(RealtimeConsumer):
             "resident": resident,
             "tasks": len(asyncio.all_tasks()),
             "groups": self.node.hub.groups(),
-            "bus": len(self.node.broker._groups),
+            "bus": len(self.node.broker._groups - self.node._listeners.keys()),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "objects": dict(Counter(type(one).__name__ for one in gc.get_objects())),
         }

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,12 @@ class Server:
         _, text = self.get(self.internal_port, "/metrics")
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.M)
         return float(found[1]) if found else 0.0
+
+
+def migrate(environment: dict[str, str]) -> None:
+    """Make ready the database that a server with this environment will use."""
+    command = [sys.executable, "-m", "app.manage", "migrate", "--no-input", "--verbosity", "0"]
+    subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=True, timeout=START_SECONDS)
 
 
 @contextmanager

@@ -90,9 +90,3 @@ class RemoveMember(msgspec.Struct, forbid_unknown_fields=True):
     room: Slug
     key: UUID
     person: Person
-
-
-class Ping(msgspec.Struct, forbid_unknown_fields=True):
-    """`seen`: the last sequence that came without a hole, of each stream that has news."""
-
-    seen: Annotated[dict[str, Number], msgspec.Meta(max_length=RESUME_LIMIT)] = {}

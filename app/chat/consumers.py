@@ -20,7 +20,6 @@ from app.chat.commands import (
     JoinRoom,
     LeaveRoom,
     MarkRead,
-    Ping,
     PostMessage,
     ReadHistory,
     RemoveMember,
@@ -36,7 +35,7 @@ from app.journal.entry import Busy, OutcomeUnknown, Refused, Stored
 from app.realtime.consumers import RealtimeConsumer
 from app.realtime.delivery_questions import Deliveries
 from app.realtime.handlers import Later, Reply, command
-from app.realtime.protocol import CommandError, encode_error
+from app.realtime.protocol import CommandError, Ping, encode_error
 from app.realtime.stream import Position
 
 
@@ -55,7 +54,7 @@ class ChatConsumer(RealtimeConsumer):
         return self._rooms
 
     @command("ping")
-    def ping(self, data: Ping) -> None:  # type: ignore[override]  # says more than the engine's
+    def ping(self, data: Ping) -> None:
         """The client asks whether anybody is there, and confirms what it has."""
         if data.seen and self._rooms is not None:
             self._rooms.confirm(data.seen)

@@ -24,7 +24,7 @@ from app.realtime.handlers import Handler, Later, Reply, command, handler_of
 from app.realtime.identity import Identity
 from app.realtime.mailbox_connection import MailboxConnection, Receive, Send
 from app.realtime.node import EVERYONE, Node, current_node
-from app.realtime.protocol import Command, CommandError, InvalidFrame
+from app.realtime.protocol import Command, CommandError, InvalidFrame, Ping
 from app.realtime.rate_limit import TokenBucket
 
 logger = logging.getLogger(__name__)
@@ -127,8 +127,9 @@ class RealtimeConsumer:
         self.connection.close(code)
 
     @command("ping")
-    def ping(self, data: NoData) -> None:
-        """The client asks whether anybody is there: the reply is the answer."""
+    def ping(self, data: Ping) -> None:
+        """The client asks whether anybody is there: the reply is the answer. What it has seen of streams is
+        for consumers that follow some."""
 
     # Opening ---------------------------------------------------------------------------------------------
 

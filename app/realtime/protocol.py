@@ -48,6 +48,14 @@ class Command(msgspec.Struct, forbid_unknown_fields=True):
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class Ping(msgspec.Struct, forbid_unknown_fields=True):
+    """`seen`: of each stream that has news, the last sequence that came without a hole."""
+
+    seen: Annotated[
+        dict[str, Annotated[int, msgspec.Meta(ge=0, lt=2**53)]], msgspec.Meta(max_length=1000)
+    ] = {}
+
+
 class CommandError(Exception):
     """A command was refused; the connection stays. Handlers raise it, the consumer answers with it."""
 

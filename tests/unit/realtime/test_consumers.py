@@ -414,6 +414,12 @@ async def test_a_command_is_answered_with_what_its_handler_returns(connect: Conn
     assert await client.command("ping") == {"id": 2, "reply": {}}
 
 
+async def test_any_consumer_takes_a_ping_of_a_client_that_follows_streams(connect: Connect) -> None:
+    client = await connect()
+    answer = await client.refusal(b'{"id": 1, "command": "ping", "data": {"seen": {"orders.4711": 7}}}')
+    assert answer == {"id": 1, "reply": {}}
+
+
 async def test_commands_are_carried_out_and_answered_in_order(connect: Connect) -> None:
     client = await connect()
     names = ["wait", "echo", "join", "echo", "wait", "leave", "echo"]

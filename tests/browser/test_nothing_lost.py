@@ -495,6 +495,26 @@ def test_what_is_new_is_marked_and_counted_until_it_is_seen(
     assert ada.page.title() == title
 
 
+def test_who_comes_back_to_more_than_a_page_of_news_is_shown_where_it_begins(
+    open_browser: Open, deployment: Deployment
+) -> None:
+    ada = open_browser("Ada", deployment.port(1), viewport={"width": 700, "height": 420})
+    bob = open_browser("Bob", deployment.port(2))
+    bob.say("known")
+    ada.sees("known")
+    title = ada.page.title()
+    ada.page.goto(f"http://127.0.0.1:{deployment.port(1)}/")
+    for number in range(60):
+        bob.say(f"news {number}")
+    bob.sees("news 59")
+    ada.page.go_back()
+    ada.wait_until_joined()
+    expect(ada.page.locator(".divider.unread + .message .bubble")).to_have_text("news 0")
+    assert ada.page.title() == f"(60) {title}"
+    ada.page.locator("#log").evaluate("log => { log.scrollTop = log.scrollHeight; }")
+    expect(ada.page).to_have_title(title)
+
+
 def test_what_is_said_while_ones_node_is_killed_arrives_once(
     open_browser: Open, deployment: Deployment, room: str, record_property: Callable[[str, object], None]
 ) -> None:

@@ -308,19 +308,21 @@ export class MessageList {
     }
   }
 
-  /** Put the line before the first unread message, once it is known which that is. */
+  /** Put the line before the first unread message; as long as older ones may be unread, before the first there is. */
   #divideUnread() {
-    if (this.#unreadPlaced || (this.earlier && this.oldest > this.#lastRead)) return;
+    if (this.#unreadPlaced) return;
+    const known = !this.earlier || this.oldest <= this.#lastRead;
     for (const one of this.#list.querySelectorAll(".message:not(.pending, .mine)")) {
       if (Number(one.dataset.sequence) <= this.#lastRead) continue;
-      this.#divideBefore(one);
+      this.#divideBefore(one, known);
       return;
     }
   }
 
-  #divideBefore(item) {
+  /** @param {HTMLElement} item @param {boolean} forGood whether it is known that nothing before it is new */
+  #divideBefore(item, forGood = true) {
     const after = this.#unreadLine.nextElementSibling;
-    this.#unreadPlaced = true;
+    this.#unreadPlaced = forGood;
     this.#list.insertBefore(this.#unreadLine, item);
     for (const one of [after, item]) if (one) this.#regroup(one);
   }

@@ -48,7 +48,7 @@ setup: .venv/dev ## virtual environment with everything
 
 test: .venv/dev ## unit and integration tests, with real Redis, Sentinels and PostgreSQL
 	env -u DATABASE_URL $(BIN)/python -m pytest tests/unit tests/integration --ignore tests/integration/database
-	$(BIN)/python -m tests.on_postgresql tests/unit/accounts tests/unit/chat tests/unit/serving/test_witness.py tests/unit/journal tests/integration/database
+	$(BIN)/python -m tests.on_postgresql tests/unit/accounts tests/unit/chat tests/unit/database tests/unit/serving/test_witness.py tests/unit/journal tests/integration/database
 
 test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
 	$(BIN)/python -m pytest tests/browser

@@ -35,7 +35,7 @@ class Batches(Generic[Question, Answer]):
     """Asks `answer_all` in the database thread. Must be used from one event loop only.
 
     It gets a list of questions, and returns their answers in order; an exception among them is raised for
-    the one who asked.
+    the one who asked. `awaits_rush`: after many at once the next answer is put off, for more to share it.
     """
 
     def __init__(
@@ -43,10 +43,13 @@ class Batches(Generic[Question, Answer]):
         answer_all: Callable[[list[Question]], list[Answer | Exception]],
         logger: logging.Logger,
         what: str,
+        *,
+        awaits_rush: bool = True,
     ) -> None:
         self._answer_all = answer_all
         self._outage = OutageLog(logger, what)
         self._what = what
+        self._awaits_rush = awaits_rush
         self._waiting: dict[Future[Answer], Question] = {}
         self._task: Task[None] | None = None
 
@@ -71,7 +74,7 @@ class Batches(Generic[Question, Answer]):
                     answer: self._waiting.pop(answer) for answer in [*islice(self._waiting, BATCH_LIMIT)]
                 }
                 await self._answer(batch)
-                if len(batch) >= RUSH:
+                if self._awaits_rush and len(batch) >= RUSH:
                     await asyncio.sleep(RUSH_SECONDS)
         finally:
             self._task = None

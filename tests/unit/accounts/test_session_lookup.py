@@ -9,6 +9,7 @@ from django.db import OperationalError
 from app.accounts import session_lookup
 from app.accounts.middleware import IdentityMiddleware
 from app.accounts.session_lookup import LookupFailed, SessionLookup
+from app.database import batches
 from app.database.thread import in_database_thread
 from app.realtime.identity import Identity
 from tests.unit.accounts.conftest import MakeSession, MakeUser, wait_until
@@ -23,7 +24,7 @@ class Database:
         self.open = threading.Event()
         self.open.set()
         self.error: Exception | None = None
-        monkeypatch.setattr(session_lookup, "in_database_thread", asyncio.to_thread)
+        monkeypatch.setattr(batches, "in_database_thread", asyncio.to_thread)
         monkeypatch.setattr(session_lookup, "identities_of_sessions", self.identities_of_sessions)
 
     def identities_of_sessions(self, session_keys: Iterable[str]) -> dict[str, Identity]:
@@ -118,7 +119,7 @@ async def test_a_database_that_never_answers_is_not_waited_for_nor_asked_about_w
     lookup = SessionLookup()
     database.open.clear()
     with monkeypatch.context() as impatient:
-        impatient.setattr(session_lookup, "LOOKUP_SECONDS", 0.01)
+        impatient.setattr(batches, "ANSWER_SECONDS", 0.01)
         for key in ("1", "2", "3"):
             with pytest.raises(LookupFailed):
                 await lookup.identity_of(key)

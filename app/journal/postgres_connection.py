@@ -9,6 +9,7 @@ from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
+from select import POLLIN, poll
 from typing import Any, NamedTuple, Self
 
 import psycopg
@@ -52,6 +53,8 @@ class PostgresConnection:
         self._socket = self._pgconn.socket
         self._pgconn.nonblocking = 1
         self._pgconn.enter_pipeline_mode()
+        self._unread = poll()
+        self._unread.register(self._socket, POLLIN)
         # Also while nothing is asked: a server that goes away is noticed before the next batch is sent.
         self._loop.add_reader(self._socket, self._readable)
 
@@ -140,11 +143,15 @@ class PostgresConnection:
 
     def _readable(self) -> None:
         try:
-            self._pgconn.consume_input()
-            if self._writing:
-                self._flush()
-            if self._done is not None and not self._done.done():
-                self._take_results(self._done)
+            while True:
+                self._pgconn.consume_input()
+                if self._writing:
+                    self._flush()
+                if self._done is not None and not self._done.done():
+                    self._take_results(self._done)
+                # uvloop calls us no more once the server has reset the connection: what it left is read now.
+                if not self._unread.poll(0):
+                    return
         except psycopg.Error as error:
             self._lose(error)
 

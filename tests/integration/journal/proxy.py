@@ -1,7 +1,10 @@
 """A TCP proxy that holds or loses what passes, in one direction or both, when the test says so."""
 
 import asyncio
+import socket
+import struct
 from asyncio import StreamReader, StreamWriter, Task
+from threading import Event, Thread
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -82,3 +85,42 @@ class Proxy:
         passes = data[: self.budget]
         self.budget -= len(passes)
         return passes
+
+
+class ResettingProxy:
+    """In front of one server, for one connection, on threads: it goes on while the test's loop stands still.
+
+    After `reset_amid_answer` the next answer ends after its first bytes, with a reset right behind them.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._listener = socket.create_server((HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._target = (host, port)
+        self._resets = False
+        self.was_reset = Event()
+        Thread(target=self._serve, daemon=True).start()
+
+    def reset_amid_answer(self) -> None:
+        self._resets = True
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        self._listener.close()
+        server = socket.create_connection(self._target)
+        questions = Thread(target=self._pass_questions, args=(client, server), daemon=True)
+        questions.start()
+        with client, server:
+            while data := server.recv(65536):
+                if self._resets:
+                    client.sendall(data[:7])
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.shutdown(socket.SHUT_RD)
+                    questions.join()  # a socket that somebody reads from is not closed
+                    break
+                client.sendall(data)
+        self.was_reset.set()
+
+    def _pass_questions(self, client: socket.socket, server: socket.socket) -> None:
+        while data := client.recv(65536):
+            server.sendall(data)

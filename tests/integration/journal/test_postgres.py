@@ -13,12 +13,12 @@ from psycopg.pq import ExecStatus
 from app.chat.kinds import KINDS, register_kinds
 from app.journal.entry import Busy, OutcomeUnknown, Refused
 from app.journal.postgres_backend import LOCK_SECONDS, STATEMENT_SECONDS, PostgresBackend
-from app.journal.postgres_connection import PostgresConnection, Statement
+from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
 from app.journal.statements import LOCK, LOCK_FREE, postgres_store
 from app.observability import metrics
 from tests.integration.database.conftest import Run
 from tests.integration.journal.conftest import BOUNDS, MakeWriter, make_streams, plain, rows
-from tests.integration.journal.proxy import Proxy
+from tests.integration.journal.proxy import Proxy, ResettingProxy
 from tests.postgres_server import PostgresServer, new_database
 from tests.unit.journal.conftest import Committed
 
@@ -164,6 +164,23 @@ async def test_a_transaction_that_the_server_ends_before_its_commit_is_known_to_
         other.rollback()
     answer = await future
     assert (answer.position.sequence, answer.repeated) == (1, False)
+
+
+async def test_an_end_that_comes_together_with_the_last_bytes_is_noticed(database: str) -> None:
+    parts = urlsplit(database)
+    assert parts.hostname is not None and parts.port is not None
+    proxy = ResettingProxy(parts.hostname, parts.port)
+    url = parts._replace(netloc=f"postgres@{parts.hostname}:{proxy.port}").geturl()
+    connection = await PostgresConnection.open({"conninfo": url}, prepare=False)
+    proxy.reset_amid_answer()
+    asking = asyncio.create_task(connection.run([Statement(b"SELECT 1")]))
+    await asyncio.sleep(0)  # it is sent
+    proxy.was_reset.wait(PATIENCE)  # on purpose without the loop: it finds both at once
+    with pytest.raises(ConnectionLost):
+        async with asyncio.timeout(PATIENCE):
+            await asking
+    assert not connection.usable
+    await connection.close()
 
 
 # --- Locks -------------------------------------------------------------------------------------------------

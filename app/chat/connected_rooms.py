@@ -21,6 +21,7 @@ from app.chat.events import (
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import RETRY_SECONDS, Budget, Question, RoomRead, reads_of
+from app.chat.selectors import no_room
 from app.journal.journal import journal_of
 from app.presence.services import People, presence_of
 from app.realtime.connection import Connection
@@ -136,7 +137,7 @@ class ConnectedRooms:
             with suppress(NoStream):
                 await self._enter(slug)
             if slug not in self._followings:
-                raise CommandError("not_found", "there is no such room") from None
+                raise no_room(slug) from None
         try:
             return await reads.room(question)
         except BaseException:

@@ -31,7 +31,8 @@ from app.chat.events import History, PostedMessage, room_group
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import reads_of
-from app.journal.entry import Busy, OutcomeUnknown, Refused, Stored
+from app.chat.selectors import no_room
+from app.journal.entry import Busy, NoSuchStream, OutcomeUnknown, Refused, Stored
 from app.realtime.consumers import RealtimeConsumer
 from app.realtime.delivery_questions import Deliveries
 from app.realtime.handlers import Later, Reply, command
@@ -86,17 +87,17 @@ class ChatConsumer(RealtimeConsumer):
     def post_message(self, data: PostMessage) -> Later:
         """Say something to a room, joined or not."""
         _check_text(data.text)
-        with _answering():
+        with _answering(data.room):
             future = services.post_message(
                 self.node, data.room, sender=self.identity, key=data.key, text=data.text
             )
-        return Later(future, partial(_posted, data.key))
+        return Later(future, partial(_posted, data.room, data.key))
 
     @command("chat.edit_message")
     def edit_message(self, data: EditMessage) -> Later:
         """Give one's own message another text."""
         _check_text(data.text)
-        with _answering():
+        with _answering(data.room):
             future = services.edit_message(
                 self.node,
                 data.room,
@@ -105,16 +106,16 @@ class ChatConsumer(RealtimeConsumer):
                 message=data.message_id,
                 text=data.text,
             )
-        return Later(future, _stored)
+        return Later(future, partial(_stored, data.room))
 
     @command("chat.delete_message")
     def delete_message(self, data: DeleteMessage) -> Later:
         """Take a message's text away."""
-        with _answering():
+        with _answering(data.room):
             future = services.delete_message(
                 self.node, data.room, sender=self.identity.id, key=data.key, message=data.message_id
             )
-        return Later(future, _stored)
+        return Later(future, partial(_stored, data.room))
 
     # --- Reading -----------------------------------------------------------------------------------------
 
@@ -140,7 +141,7 @@ class ChatConsumer(RealtimeConsumer):
     @command("chat.set_member")
     def set_member(self, data: SetMember) -> Later:
         """Give somebody a role, mute or ban them."""
-        with _answering():
+        with _answering(data.room):
             future = services.set_member(
                 self.node,
                 data.room,
@@ -150,16 +151,16 @@ class ChatConsumer(RealtimeConsumer):
                 role=Role(data.role or Role.VISITOR),
                 muted=data.muted,
             )
-        return Later(future, _stored)
+        return Later(future, partial(_stored, data.room))
 
     @command("chat.remove_member")
     def remove_member(self, data: RemoveMember) -> Later:
         """End somebody's membership, or one's own."""
-        with _answering():
+        with _answering(data.room):
             future = services.remove_member(
                 self.node, data.room, sender=self.identity.id, key=data.key, person=data.person
             )
-        return Later(future, _stored)
+        return Later(future, partial(_stored, data.room))
 
     def disconnected(self, code: int) -> None:
         if self._rooms is not None:
@@ -187,10 +188,12 @@ def _check_text(text: str) -> None:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """What becomes of an entry, in the protocol's words."""
+def _answering(room: str) -> Iterator[None]:
+    """What becomes of an entry for `room`, in the protocol's words."""
     try:
         yield
+    except NoSuchStream:
+        raise no_room(room) from None
     except Refused as refused:
         raise CommandError(refused.code, refused.message) from None
     except Busy as busy:
@@ -199,13 +202,13 @@ def _answering() -> Iterator[None]:
         raise CommandError("unknown", "this may be stored or not: send it again with the same key") from None
 
 
-def _stored(future: "Future[Stored]") -> Any:
+def _stored(room: str, future: "Future[Stored]") -> Any:
     """Where it is stored: the reply."""
-    with _answering():
+    with _answering(room):
         return future.result().position
 
 
-def _posted(key: UUID, future: "Future[Stored]") -> msgspec.Struct:
-    with _answering():
+def _posted(room: str, key: UUID, future: "Future[Stored]") -> msgspec.Struct:
+    with _answering(room):
         stored = future.result()
     return PostedMessage(key, stored.position.epoch, stored.position.sequence, stored.at)

@@ -77,13 +77,18 @@ def may_read(room: Room, person: str) -> bool:
     return _is_inside(room.public, Role(membership.role) if membership else Role.VISITOR)
 
 
+def no_room(slug: str) -> CommandError:
+    """The answer to who asks for a room that is not there."""
+    return CommandError("not_found", f"there is no room {slug}")
+
+
 def standings(pairs: Sequence[Pair]) -> list[Standing | CommandError]:
     """What each room is to each person, or why they may not be there; one query."""
     asked = [{"n": n, "room": room, "person": person} for n, (room, person) in enumerate(pairs)]
     with connection.cursor() as cursor:
         cursor.execute(_STANDINGS[connection.vendor], [msgspec.json.encode(asked).decode()])
         rows = map(_Row._make, cursor.fetchall())
-    return [_standing(row) for row in sorted(rows, key=attrgetter("n"))]
+    return [_standing(pairs[row.n][0], row) for row in sorted(rows, key=attrgetter("n"))]
 
 
 def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
@@ -166,9 +171,9 @@ class _Row(NamedTuple):
     unread: int
 
 
-def _standing(row: _Row) -> Standing | CommandError:
+def _standing(slug: str, row: _Row) -> Standing | CommandError:
     if row.room_id is None:
-        return CommandError("not_found", "there is no such room")
+        return no_room(slug)
     role = Role(row.role or Role.VISITOR)
     if not _is_inside(row.public, role):
         banned = role is Role.BANNED

@@ -46,6 +46,13 @@ class Refused(Exception):
         self.message = message
 
 
+class NoSuchStream(Refused):
+    """Nobody opened it, or it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__("not_found", "there is no such stream")
+
+
 class Busy(Exception):
     """Nothing went to the database: try again after so many seconds."""
 

@@ -14,7 +14,7 @@ from psycopg.pq import DiagnosticField, ExecStatus
 from psycopg.pq.abc import PGresult
 
 from app.journal.backend import BadData, RolledBack, StreamLocked, Unanswered
-from app.journal.entry import Entry, Refused, Stored
+from app.journal.entry import Entry, NoSuchStream, Refused, Stored
 from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
 from app.journal.statements import (
     LOCK,
@@ -238,7 +238,7 @@ def _outbox_row(found: PGresult, row: int) -> tuple[int, Entry]:
 
 
 def _answers(batch: Sequence[Entry], stored: PGresult) -> list[Stored | Refused | None]:
-    answers: list[Stored | Refused | None] = [Refused("not_found", "there is no such stream")] * len(batch)
+    answers: list[Stored | Refused | None] = [NoSuchStream()] * len(batch)
     value = stored.get_value
     for row in range(stored.ntuples):
         n = int(value(row, 0) or 0)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from app.journal.backend import BadData, RolledBack, Unanswered
-from app.journal.entry import Entry, Refused, Stored
+from app.journal.entry import Entry, NoSuchStream, Refused, Stored
 from app.journal.statements import (
     SQLITE_ANSWER,
     SQLITE_CLEAR,
@@ -161,7 +161,7 @@ def _moment(text: str) -> datetime:
 
 
 def _answers(batch: Sequence[Entry], rows: Rows) -> list[Stored | Refused | None]:
-    answers: list[Stored | Refused | None] = [Refused("not_found", "there is no such stream")] * len(batch)
+    answers: list[Stored | Refused | None] = [NoSuchStream()] * len(batch)
     for n, epoch, sequence, at, code, message in rows:
         if code is not None:
             answers[n] = Refused(code, message)

@@ -87,6 +87,22 @@ async def test_nothing_is_left_behind_when_a_client_goes() -> None:
     assert hub.members("room.lobby") == 0
 
 
+async def test_whatever_is_asked_of_a_room_that_is_not_there_is_answered_with_its_name() -> None:
+    answer = {"code": "not_found", "message": "there is no room nowhere"}
+    about = {"room": "nowhere", "message_id": str(new_key())}
+    async with client(ADA) as ada:
+        assert await ada.command("chat.join_room", room="nowhere") == answer
+        place = {"room": "nowhere", "epoch": 1, "sequence": 1}
+        assert (await ada.command("chat.resume", rooms=[place]))["rooms"][0]["error"] == answer
+        assert await ada.post("ding", "nowhere") == answer
+        assert await ada.do("chat.edit_message", text="dong", **about) == answer
+        assert await ada.do("chat.delete_message", **about) == answer
+        assert await ada.do("chat.set_member", room="nowhere", person="u3", role="member") == answer
+        assert await ada.do("chat.remove_member", room="nowhere", person="u3") == answer
+        assert await ada.command("chat.history", room="nowhere", before=9, limit=5) == answer
+        assert await ada.command("chat.deliveries", room="nowhere", sequence=1) == answer
+
+
 async def test_only_rooms_that_are_open_can_be_joined() -> None:
     async with client(ADA) as ada:
         assert (await ada.command("chat.join_room", room="nowhere"))["code"] == "not_found"

@@ -175,7 +175,8 @@ def _position(scope: Scope) -> Position | None:
     """Where the client was. Raises `ValueError`."""
     query = parse_qs(scope["query_string"].decode("latin-1"))
     headers = [value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"]
-    asked = headers or query.get("after")
+    # An empty one is sent where `id:` was reset, and says as much as none.
+    asked = [*filter(None, headers)] or query.get("after")
     if not asked:
         return None
     match = POSITION.fullmatch(asked[-1])

@@ -19,7 +19,7 @@ from app.journal.services import renew_epochs
 from app.realtime.identity import Identity
 from app.realtime.node import current_node
 from tests.broker_contract import eventually
-from tests.unit.chat.client import ADA, BOB, client
+from tests.unit.chat.client import ADA, BOB, EVE, client
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,7 +65,7 @@ class Response:
 
 @asynccontextmanager
 async def listening(
-    person: Identity, room: str = "lobby", *, last: str = "", query: str = "", method: str = "GET"
+    person: Identity, room: str = "lobby", *, last: str | None = None, query: str = "", method: str = "GET"
 ) -> AsyncIterator[Response]:
     response = Response()
     scope = {
@@ -73,7 +73,7 @@ async def listening(
         "method": method,
         "path": f"/rooms/{room}/events/",
         "query_string": query.encode(),
-        "headers": [(b"last-event-id", last.encode())] if last else [],
+        "headers": [] if last is None else [(b"last-event-id", last.encode())],
         "identity": person,
     }
     task = asyncio.create_task(URLRouter([PATH])(scope, response.receive, response.send))
@@ -162,6 +162,21 @@ async def test_what_cannot_be_listened_to_is_answered_with_a_status() -> None:
         async with listening(BOB, **how) as bob:
             await asyncio.wait_for(bob.ended.wait(), 10)
             assert bob.status == status
+
+
+async def test_an_empty_position_is_none() -> None:
+    async with client(ADA) as ada, listening(BOB, last="") as bob:
+        assert (await bob.read())["event"] == "snapshot"
+        await ada.post("one")
+        place = (await bob.read())["id"]
+        await ada.post("two")
+        async with listening(EVE, last="", query=f"after={place}") as eve:
+            assert (await eve.read())["data"]["sequence"] == 2
+
+
+async def test_who_asks_for_a_room_that_is_not_there_is_told_its_name() -> None:
+    async with listening(BOB, room="nowhere") as bob:
+        assert await asyncio.wait_for(bob.chunks.get(), 10) == "there is no room nowhere\n"
 
 
 async def test_a_quiet_room_shows_that_somebody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,11 @@ class ChatConsumer(RealtimeConsumer):
     @command("chat.resume")
     async def resume(self, data: Resume) -> Reply:
         """Go on in many rooms from where this client was."""
-        places = {one.room: Position(one.epoch, one.sequence) for one in data.rooms}
+        places: dict[str, Position] = {}
+        for one in data.rooms:
+            if one.room in places:
+                raise CommandError("invalid_data", f"the room {one.room} is named twice")
+            places[one.room] = Position(one.epoch, one.sequence)
         return await self.rooms.resume(places)
 
     @command("chat.leave_room")

@@ -177,6 +177,14 @@ async def test_only_rooms_that_are_open_are_resumed() -> None:
         assert lobby["resumed"] is True
 
 
+async def test_a_room_is_resumed_once_in_a_command() -> None:
+    await in_database_thread(lambda: open_room("second", "Second"))
+    async with client(ADA) as ada:
+        start = (await join(ada))["position"]
+        answer = await resume(ada, ("lobby", start), ("second", start), ("lobby", start))
+        assert answer == {"code": "invalid_data", "message": "the room lobby is named twice"}
+
+
 # --- Coming back -----------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
@@ -37,7 +36,8 @@ WAITING_LIMIT: Final = 20_000
 class ReadMarkers:
     """One node's marks on their way to the database."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: Node) -> None:
+        node.before_stop(self.stop)
         self._waiting: dict[Pair, int] = {}
         self._task: Task[None] | None = None
         self._outage = OutageLog(logger, "writing read markers")
@@ -120,13 +120,7 @@ ON CONFLICT (room_id, person) DO UPDATE SET last_read = excluded.last_read
     for vendor, marks in _MARKS.items()
 }
 
-_markers: "WeakKeyDictionary[Node, ReadMarkers]" = WeakKeyDictionary()
-
 
 def markers_of(node: Node) -> ReadMarkers:
     """The markers of `node`, made when they are first asked for."""
-    markers = _markers.get(node)
-    if markers is None:
-        markers = _markers[node] = ReadMarkers()
-        node.before_stop(markers.stop)
-    return markers
+    return node.part(ReadMarkers)

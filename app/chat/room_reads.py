@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from itertools import starmap
 from typing import Final, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
 
 import msgspec
 from django.conf import settings
@@ -89,7 +88,7 @@ class RoomRead(NamedTuple):
 class RoomReads:
     """One node's reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Node) -> None:
         self._rooms = Batches(read_rooms, logger, "reading rooms")
 
     async def room(self, question: Question) -> RoomRead:
@@ -208,12 +207,6 @@ async def _or_busy(answer: Awaitable[Answer]) -> Answer:
         raise CommandError("busy", "the database does not answer: try again", RETRY_SECONDS) from None
 
 
-_reads: "WeakKeyDictionary[Node, RoomReads]" = WeakKeyDictionary()
-
-
 def reads_of(node: Node) -> RoomReads:
     """The reads of `node`, made when they are first asked for."""
-    reads = _reads.get(node)
-    if reads is None:
-        reads = _reads[node] = RoomReads()
-    return reads
+    return node.part(RoomReads)

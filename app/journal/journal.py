@@ -1,7 +1,6 @@
 """The journal of one node: its writer, its reader, and their way to the node's streams."""
 
 from asyncio import Future
-from weakref import WeakKeyDictionary
 
 from app.journal.entry import Entry, Stored
 from app.journal.reader import Reader
@@ -26,18 +25,11 @@ class Journal:
 
     async def _stop(self) -> None:
         """What waits is stored, and told to the other nodes while the bus is there."""
-        _journals.pop(self._node, None)
         await self._writer.stop()
         await self._node.streams.stop()
         await self._reader.stop()
 
 
-_journals: "WeakKeyDictionary[Node, Journal]" = WeakKeyDictionary()
-
-
 def journal_of(node: Node) -> Journal:
     """The journal of `node`, made when it is first asked for."""
-    journal = _journals.get(node)
-    if journal is None:
-        journal = _journals[node] = Journal(node)
-    return journal
+    return node.part(Journal)

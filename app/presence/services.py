@@ -7,7 +7,6 @@ import asyncio
 import time
 from itertools import count
 from typing import Final
-from weakref import WeakKeyDictionary, ref
 
 import msgspec
 
@@ -75,17 +74,12 @@ class Presence:
     """The people of one node's rooms."""
 
     def __init__(self, node: Node) -> None:
-        self._node = ref(node)
+        self.node = node
         self._versions = count(1)
         self._rooms: dict[str, _Room] = {}
         self._ticking = False
         self._ticks = 0
-
-    @property
-    def node(self) -> Node:
-        node = self._node()
-        assert node is not None
-        return node
+        node.before_stop(self._stop)
 
     def enter(self, room: str, audience: str, person: Identity, connection: object) -> People:
         """`connection` came into `room`, whose connections listen to the group `audience`."""
@@ -160,8 +154,12 @@ class Presence:
         roster = RosterChanged(room.name, members, room.tracker.count)
         self.node.hub.publish(room.audience, encode_event(roster))
 
+    async def _stop(self) -> None:
+        """Nobody is here any more: the ticks end."""
+        self._rooms.clear()
+
     def _tick(self) -> None:
-        if not self._rooms or self._node() is None:
+        if not self._rooms:
             self._ticking = False
             return
         asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
@@ -182,12 +180,6 @@ class Presence:
                 self.flush_soon(room)
 
 
-_presences: "WeakKeyDictionary[Node, Presence]" = WeakKeyDictionary()
-
-
 def presence_of(node: Node) -> Presence:
     """The presence of `node`, made when it is first asked for."""
-    presence = _presences.get(node)
-    if presence is None:
-        presence = _presences[node] = Presence(node)
-    return presence
+    return node.part(Presence)

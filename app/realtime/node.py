@@ -10,7 +10,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -37,6 +37,8 @@ EVERYONE: Final = "node.everyone"
 Listener = Callable[[bytes], None]
 """Takes one payload at a time, in order. Must not block, must not raise."""
 
+Part = TypeVar("Part")
+
 
 class BusChanged(Event):
     """Whether this node hears the others, for people to see."""
@@ -60,6 +62,7 @@ class Node:
         self.hub = Hub(asyncio.get_running_loop().call_soon)
         self.streams = Streams(self.hub, broker.subscribe, self._release, self._stream_to_bus, self.healthy)
         self.ending: AsyncGenerator[None, None] | None = None
+        self._parts: dict[Callable[[Node], Any], Any] = {}
         self._before_stop: list[Callable[[], Awaitable[None]]] = []
         self._counter = 0
         self._connections = 0
@@ -100,6 +103,13 @@ class Node:
         if not self.broker.connected:
             return False
         return self.beacons is None or not self.beacons.why_unwell
+
+    def part(self, make: Callable[["Node"], Part]) -> Part:
+        """What `make` made of this node when it was first asked for: a feature's own part of the node."""
+        if make not in self._parts:
+            self._parts[make] = make(self)
+        part: Part = self._parts[make]
+        return part
 
     def before_stop(self, end: Callable[[], Awaitable[None]]) -> None:
         """Have `end` awaited when the node stops, while the bus is still there; the last one added first."""

@@ -201,6 +201,17 @@ async def test_parts_of_a_node_end_before_it_leaves_the_bus_the_last_one_first(
     assert "a bug at the end" in caplog.text
 
 
+async def test_a_part_is_made_of_a_node_when_it_is_first_asked_for(node: Node) -> None:
+    class Bell:
+        def __init__(self, node: Node) -> None:
+            self.node = node
+
+    bell = node.part(Bell)
+    assert bell is node.part(Bell)
+    assert bell.node is node
+    assert Node("another", PlayedBroker()).part(Bell) is not bell
+
+
 async def test_a_listener_hears_every_payload_at_once_and_in_order(node: Node, bus: PlayedBroker) -> None:
     heard: list[bytes] = []
     await node.listen("words", heard.append)

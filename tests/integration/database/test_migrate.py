@@ -7,7 +7,11 @@ from deploy.local.processes import wait_until
 from tests.integration.database.conftest import PATIENCE, Run, ask, session
 from tests.postgres_server import PostgresServer, new_database
 
-AT_THE_GATE = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted"
+ADVISORY_LOCKS = (
+    "FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE datname = current_database() AND locktype = 'advisory'"
+)
+AT_THE_GATE = f"SELECT count(*) {ADVISORY_LOCKS} AND objid = 7 AND NOT granted"
 PLANTED_TRACES = """
     SELECT (SELECT count(*) FROM pg_tables WHERE tablename = 'planted_thing')
         + (SELECT count(*) FROM information_schema.columns WHERE column_name = 'planted')
@@ -138,9 +142,6 @@ def test_a_turn_that_was_lost_meanwhile_is_not_kept_secret(run: Run, database: s
         gate.execute("SELECT pg_advisory_xact_lock(7)")
         migrate = run(database, "migrate", planted="gated", MIGRATION_LOCK_SECONDS="60")
         assert wait_until(lambda: ask(database, AT_THE_GATE) == 1, PATIENCE), migrate.lines
-        assert ask(
-            database,
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid <> 7",
-        )
+        assert ask(database, f"SELECT pg_terminate_backend(pid) {ADVISORY_LOCKS} AND objid <> 7")
     assert migrate.end() == 1
     assert migrate.last_line.startswith("CommandError: migrated, but lost the turn meanwhile: ")

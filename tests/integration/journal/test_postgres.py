@@ -24,7 +24,10 @@ from tests.unit.journal.conftest import Committed
 
 PATIENCE = 30.0
 
-CONNECTED = "SELECT pid FROM pg_stat_activity WHERE application_name = 'journal-test'"
+CONNECTED = (
+    "SELECT pid FROM pg_stat_activity "
+    "WHERE application_name = 'journal-test' AND datname = current_database()"
+)
 WAITS_FOR_A_LOCK = f"{CONNECTED} AND wait_event_type = 'Lock'"
 
 
@@ -112,7 +115,7 @@ async def test_a_connection_that_died_while_nothing_was_asked_harms_nobody(
         proxy.cut()
         await until(
             lambda: (
-                not rows(database, "SELECT 1 FROM pg_stat_activity WHERE application_name = 'journal-test'")
+                not rows(database, CONNECTED)
             )
         )
         await writer.append(plain())

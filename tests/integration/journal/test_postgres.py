@@ -113,11 +113,7 @@ async def test_a_connection_that_died_while_nothing_was_asked_harms_nobody(
     await writer.append(plain())
     for _ in range(3):
         proxy.cut()
-        await until(
-            lambda: (
-                not rows(database, CONNECTED)
-            )
-        )
+        await until(lambda: not rows(database, CONNECTED))
         await writer.append(plain())
     assert sorted(stored(database)) == [1, 2, 3, 4]
 

@@ -10,6 +10,13 @@ from app.realtime.node import stop_node
 
 
 @pytest.fixture
+def noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is gone is thought to come back for a moment only."""
+    monkeypatch.setattr("app.presence.services.TICK_SECONDS", 0.02)
+    monkeypatch.setattr("app.presence.tracker.GRACE_SECONDS", 0.1)
+
+
+@pytest.fixture
 async def node() -> AsyncIterator[None]:
     """Whatever node the test makes is stopped, and leaves no connection to the database."""
     yield

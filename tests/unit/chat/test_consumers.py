@@ -53,6 +53,7 @@ async def test_a_message_sent_again_is_stored_once_and_answered_twice() -> None:
         assert not ada.names("chat.")
 
 
+@pytest.mark.usefixtures("noticed_soon")
 async def test_who_comes_and_goes_is_told() -> None:
     async with client(ADA) as ada:
         joined = await ada.command("chat.join_room", room="lobby")

@@ -404,6 +404,7 @@ async def test_a_room_for_members_is_closed_to_others_by_every_way() -> None:
         assert [event["event"] for event in await bob.everything()] == ["chat.member_removed"]
 
 
+@pytest.mark.usefixtures("noticed_soon")
 async def test_removal_ends_what_somebody_hears_in_order() -> None:
     async with client(ADA) as ada, client(BOB) as bob:
         await join(ada)

@@ -77,6 +77,8 @@ async def connection(client: Client) -> AsyncIterator[MailboxConnection]:
     client.application = asyncio.create_task(application())
     await settle()
     yield connections[0]
+    client.gone = True
+    await client.reads(2)  # what is on its way, and the close
     await connections[0].stop()
     client.application.cancel()
 

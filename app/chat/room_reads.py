@@ -148,7 +148,7 @@ def _read(questions: list[Question]) -> list[RoomRead | Exception]:
                 lowest[stream] = min(after, lowest.get(stream, after))
             elif question.snapshot and not answer.resumed:
                 wanted.add(answer.standing.room_id)
-        reads = read_streams(lowest, CATCH_UP_LIMIT)
+        reads = read_streams(lowest, CATCH_UP_LIMIT, READ_BYTES)
         latest = selectors.latest_messages(wanted)
     encoded = {room: msgspec.Raw(msgspec.json.encode(one.messages)) for room, one in latest.items()}
     for n, (question, answer) in enumerate(zip(questions, answers, strict=True)):

@@ -54,9 +54,10 @@ class Unreadable(Exception):
     """The database does not answer now: no fault of ours, and nothing to be read in a traceback."""
 
 
-ReadStreams = Callable[[Mapping[str, int], int], Awaitable[dict[str, StreamRead]]]
-"""(stream → sequence, limit per stream) → what the database has; a stream that does not exist is left out.
-Always from the primary. Raises `Unreadable`."""
+ReadStreams = Callable[[Mapping[str, int], int, int], Awaitable[dict[str, StreamRead]]]
+"""(stream → sequence, limit per stream, bytes of all payloads) → what the database has; a stream that does
+not exist is left out. The bytes go to the next event of each stream, in the order of asking, then to the
+second ones: who gets less than there is asks again. Always from the primary. Raises `Unreadable`."""
 
 
 def reset_reason(position: Position, read: StreamRead, limit: int) -> Reset | None:

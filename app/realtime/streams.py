@@ -27,6 +27,7 @@ RETRY_SECONDS: Final = 1.0
 READ_SECONDS: Final = 5.0
 """A database that does not answer for so long is as good as gone."""
 READ_EVENTS: Final = 20_000
+READ_BYTES: Final = 8 * 2**20
 """What one read may bring for all streams together; who is further behind gets it in several."""
 
 _swept_nothing: Final = metrics.stream_sweeps.labels("nothing")
@@ -271,9 +272,13 @@ class Streams:
             logger.info("streams: the database answers again")
         found = False
         for active in wanted:
+            read = reads.get(active.name)
             if self._streams.get(active.name) is active:
+                if read is not None and read.events:
+                    # Last in the next sweep: what one stream missed keeps no other waiting.
+                    self._streams[active.name] = self._streams.pop(active.name)
                 try:
-                    found |= self._learn(active, reads.get(active.name))
+                    found |= self._learn(active, read)
                 except Exception as error:  # a fault of ours in one stream stops no other
                     logger.exception("streams: could not go on with %s", active.name)
                     self._open_failed(active, error)
@@ -284,7 +289,7 @@ class Streams:
         assert self._read is not None
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await self._read(asked, limit)
+                return await self._read(asked, limit, READ_BYTES)
         except TimeoutError:
             raise Unreadable(f"no word for {READ_SECONDS:g} s") from None
 

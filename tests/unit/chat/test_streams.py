@@ -265,8 +265,8 @@ async def test_what_is_too_much_is_not_even_read(settings: Settings, monkeypatch
     settings.UNSENT_LIMIT_BYTES = 10_000
     read: list[int] = []
 
-    def counted(asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
-        streams = read_streams(asked, limit)
+    def counted(asked: Mapping[str, int], limit: int, size: int) -> dict[str, StreamRead]:
+        streams = read_streams(asked, limit, size)
         read.extend(len(event.payload) for one in streams.values() for event in one.events)
         return streams
 

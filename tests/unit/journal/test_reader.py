@@ -12,7 +12,9 @@ from app.journal.reader import Reader, read_streams
 from app.journal.writer import Writer
 from app.realtime.stream import StreamRead, Unreadable
 from app.realtime.stream_order import NOWHERE
-from tests.unit.journal.notes import banned, note
+from tests.unit.journal.notes import PLAIN, banned, note
+
+PLENTY = 2**20
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ async def test_any_number_of_streams_is_one_query(writer: Writer, streams: None)
 
     def ask() -> tuple[dict[str, StreamRead], int]:
         with CaptureQueriesContext(connection) as queries:
-            reads = read_streams({"notes.a": 1, "notes.b": 0, "notes.missing": 0}, 10)
+            reads = read_streams({"notes.a": 1, "notes.b": 0, "notes.missing": 0}, 10, PLENTY)
         connection.close()
         return reads, len(queries)
 
@@ -52,26 +54,42 @@ async def test_events_come_as_they_were_committed(
 ) -> None:
     await writer.append(note("notes.a", "dong é ✓"))
     await writer.append(banned("u2"))
-    read = (await reader.read({"notes.a": 0}, 10))["notes.a"]
+    read = (await reader.read({"notes.a": 0}, 10, PLENTY))["notes.a"]
     assert read.events == [event for _, event in committed]
     assert [event.removes for event in read.events] == ["", "u2"]
 
 
 async def test_a_stream_without_events_is_told_with_its_position(reader: Reader) -> None:
-    reads = await reader.read({"notes.a": 0}, 10)
+    reads = await reader.read({"notes.a": 0}, 10, PLENTY)
     epoch = await asyncio.to_thread(lambda: StreamPosition.objects.get(stream="notes.a").epoch)
     assert reads == {"notes.a": StreamRead(epoch, 0, 0, [])}
 
 
 async def test_no_more_events_are_read_than_asked_for(writer: Writer, reader: Reader) -> None:
     await written(writer, "notes.a", 9)
-    read = (await reader.read({"notes.a": 2}, 3))["notes.a"]
+    read = (await reader.read({"notes.a": 2}, 3, PLENTY))["notes.a"]
     assert (sequences(read), read.last_sequence) == ([3, 4, 5], 9)
+
+
+async def test_no_more_bytes_are_read_than_asked_for_and_every_stream_gets_its_share(
+    writer: Writer, reader: Reader
+) -> None:
+    large = [note(stream, "é" * 500, kind=PLAIN) for stream in ["notes.a"] * 9 + ["notes.b"] * 2]
+    size = len(large[0].payload)
+    assert size > 1000
+    await asyncio.gather(*map(writer.append, large))
+    shares = {0: ([], []), 1: ([1], []), size: ([1], []), size + 1: ([1], [1]), 5 * size: ([1, 2, 3], [1, 2])}
+    for bytes_wanted, share in shares.items():
+        reads = await reader.read({"notes.a": 0, "notes.b": 0}, 10, bytes_wanted)
+        assert (sequences(reads["notes.a"]), sequences(reads["notes.b"])) == share
+        assert (reads["notes.a"].last_sequence, reads["notes.b"].last_sequence) == (9, 2)
+    reads = await reader.read({"notes.b": 0, "notes.a": 3}, 10, 1)
+    assert (sequences(reads["notes.a"]), sequences(reads["notes.b"])) == ([], [1])
 
 
 async def test_where_a_stream_is_can_be_asked_without_its_events(writer: Writer, reader: Reader) -> None:
     await written(writer, "notes.a", 4)
-    read = (await reader.read({"notes.a": NOWHERE}, 1000))["notes.a"]
+    read = (await reader.read({"notes.a": NOWHERE}, 1000, PLENTY))["notes.a"]
     assert (sequences(read), read.last_sequence) == ([], 4)
 
 
@@ -84,12 +102,12 @@ async def test_what_was_purged_is_told_by_the_floor(writer: Writer, reader: Read
         connection.close()
 
     await asyncio.to_thread(purge)
-    read = (await reader.read({"notes.a": 1}, 10))["notes.a"]
+    read = (await reader.read({"notes.a": 1}, 10, PLENTY))["notes.a"]
     assert (read.floor, sequences(read)) == (3, [4, 5])
 
 
 async def test_nothing_asked_is_no_query(reader: Reader) -> None:
-    assert await reader.read({}, 10) == {}
+    assert await reader.read({}, 10, PLENTY) == {}
 
 
 async def test_a_database_that_fails_is_unreadable(reader: Reader) -> None:
@@ -106,6 +124,6 @@ async def test_a_database_that_fails_is_unreadable(reader: Reader) -> None:
     await asyncio.to_thread(lose)
     try:
         with pytest.raises(Unreadable, match="journal_event"):
-            await reader.read({"notes.a": 0}, 10)
+            await reader.read({"notes.a": 0}, 10, PLENTY)
     finally:
         await asyncio.to_thread(find)

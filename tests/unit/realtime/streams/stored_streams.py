@@ -36,6 +36,7 @@ class Database:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.seconds = 0.0
 
     def store(self, stream: str, removes: str = "") -> StreamEvent:
         """One event more in `stream`."""
@@ -51,24 +52,25 @@ class Database:
         stored.floor = max(stored.floor, floor)
         stored.events = {number: event for number, event in stored.events.items() if number > stored.floor}
 
-    def look(self, asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
+    def look(self, asked: Mapping[str, int], limit: int, size: int = 2**53) -> dict[str, StreamRead]:
         """The answer as of now."""
-        return {
-            name: StreamRead(
-                stored.epoch,
-                stored.floor,
-                stored.last,
-                [stored.events[n] for n in sorted(stored.events) if after < n <= after + limit],
-            )
-            for name, after in asked.items()
-            if (stored := self.streams.get(name)) is not None
-        }
+        there = {name: self.streams[name] for name in asked if name in self.streams}
+        answer = {name: StreamRead(one.epoch, one.floor, one.last, []) for name, one in there.items()}
+        for step in range(1, max((one.last for one in there.values()), default=0) + 1):
+            for name, stored in there.items():
+                event = stored.events.get(asked[name] + step)
+                if event is not None and step <= limit and size > 0:
+                    answer[name].events.append(event)
+                    size -= len(event.payload)
+        return answer
 
-    async def read(self, asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
+    async def read(self, asked: Mapping[str, int], limit: int, size: int) -> dict[str, StreamRead]:
         """The answer as of the moment of asking; it comes when the gate is open."""
         self.asked.append(dict(asked))
         self.limits.append(limit)
-        answer = self.look(asked, limit)
+        answer = self.look(asked, limit, size)
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
         await self.gate.wait()
         if self.error is not None:
             raise self.error

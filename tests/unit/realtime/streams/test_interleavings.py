@@ -113,11 +113,11 @@ class World:
     async def a_while(self) -> None:
         await asyncio.sleep(self.random.choice((0, 0.002, 0.03)))
 
-    async def read(self, asked: Mapping[str, int], limit: int) -> dict[str, StreamRead]:
+    async def read(self, asked: Mapping[str, int], limit: int, size: int) -> dict[str, StreamRead]:
         await self.a_while()
         if self.away:
             raise Unreadable("no database")
-        answer = self.database.look(asked, limit)
+        answer = self.database.look(asked, limit, size)
         await self.a_while()
         return answer
 
@@ -261,6 +261,7 @@ def test_everybody_gets_exactly_what_follows_their_position(small: bool, seed: i
     with pytest.MonkeyPatch.context() as patch:
         if small:
             patch.setattr(streams, "READ_EVENTS", 3)
+            patch.setattr(streams, "READ_BYTES", 100)
             patch.setattr(stream_order.HeldBytes.__init__, "__defaults__", (1_000,))
             patch.setattr(stream_audience, "TAIL_LIMIT", 2)
         assert virtual_time.run(play()) == []

@@ -159,6 +159,22 @@ async def test_a_large_hole_is_filled_piece_by_piece_at_once(
     assert set(database.limits[asked:]) == {10}
 
 
+async def test_a_hole_of_many_bytes_is_filled_piece_by_piece_at_once(
+    node: Node, bus: PlayedBus, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = await here(node), await here(node, stream=CELLAR)
+    asked = len(database.asked)
+    for stream in (ROOM, CELLAR):
+        last = [database.store(stream) for _ in range(7)][-1]
+        bus.brings(stream, last)
+    monkeypatch.setattr(streams_module, "READ_BYTES", 3 * len(last.payload))
+    await asyncio.sleep(FILL_SECONDS * 2)
+    assert ada.got == bob.got == list(range(1, 8))
+    pieces = database.asked[asked:]
+    assert pieces[0] == {ROOM: 0, CELLAR: 0}
+    assert len(pieces) == 4  # two more of them were here already
+
+
 async def test_a_hole_in_the_database_itself_is_asked_for_again_but_never_in_a_hurry(
     node: Node, bus: PlayedBus, database: Database
 ) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import REGISTRY
 
+from app.realtime import streams as streams_module
 from app.realtime.node import Node
 from tests.unit.realtime.streams.guests import CELLAR, ROOM, Guest, end_of_tick, here
 from tests.unit.realtime.streams.stored_streams import Database, PlayedBus
@@ -77,6 +78,23 @@ async def test_filling_holes_does_not_put_off_the_sweep(
         bus.brings(ROOM, database.store(ROOM))
         await asyncio.sleep(0.6)
     assert bob.got == [1]
+
+
+async def test_what_one_stream_missed_keeps_no_other_waiting(
+    node: Node, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams_module, "READ_BYTES", 1)  # one event for all
+    node.streams.healthy = lambda: False
+    ada, bob = await here(node), await here(node, stream=CELLAR)
+    for _ in range(50):
+        database.store(ROOM)
+    database.store(CELLAR)
+    database.seconds = 1.5  # as soon as one read ends the next sweep is due
+    await asyncio.sleep(10)
+    assert bob.got == [1]
+    database.seconds = 0
+    await asyncio.sleep(10)
+    assert ada.got == list(range(1, 51))
 
 
 async def test_a_node_without_active_streams_asks_nothing(node: Node, database: Database) -> None:

@@ -1,5 +1,6 @@
 """Reads: who a request, a session or a claim belongs to, now."""
 
+import re
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from itertools import islice
@@ -20,6 +21,8 @@ from app.realtime.identity import Identity
 
 GUEST_SESSION_KEY: Final = "guest"
 """Where a session keeps its guest: `{"id": "g…", "name": "…"}`."""
+
+_ACCOUNT: Final = re.compile(r"u[0-9]{1,18}")
 
 _ROWS_PER_QUERY: Final = 500
 """Keys in one `IN (…)`: half of what the smallest database takes as parameters of one query (999)."""
@@ -47,6 +50,22 @@ def claim_of_user(user: User) -> Claim:
 def name_is_taken(name: str) -> bool:
     """Whether an account has a name that reads like this one."""
     return User.objects.filter(name_key=name_key(name)).exists()
+
+
+def account_named(name: str) -> Identity | None:
+    """Whose account has a name that reads like this one, if they may log in."""
+    user = User.objects.filter(name_key=name_key(name), is_active=True).first()
+    return None if user is None else claim_of_user(user).identity
+
+
+def names_of_accounts(people: Iterable[str]) -> dict[str, str]:
+    """Id to name; ids of guests and of accounts that are gone are left out. One query for up to 500."""
+    names: dict[str, str] = {}
+    keys = {int(person[1:]) for person in people if _ACCOUNT.fullmatch(person)}
+    for some in _chunks(keys):
+        rows = User.objects.filter(pk__in=some).values_list("pk", "username")
+        names.update((f"u{pk}", name) for pk, name in rows)
+    return names
 
 
 def identities_of_sessions(session_keys: Iterable[str]) -> dict[str, Identity]:

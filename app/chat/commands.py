@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from app.chat.models import PERSON_PATTERN, SLUG_PATTERN
+from app.chat.models import PERSON_LIMIT, PERSON_PATTERN, SLUG_PATTERN
 
 HISTORY_LIMIT: Final = 100
 RESUME_LIMIT: Final = 1000
@@ -84,6 +84,15 @@ class SetMember(msgspec.Struct, forbid_unknown_fields=True):
     person: Person
     role: Literal["owner", "moderator", "member", "banned"] | None
     muted: bool = False
+
+
+class ListMembers(msgspec.Struct, forbid_unknown_fields=True):
+    room: Slug
+
+
+class FindPerson(msgspec.Struct, forbid_unknown_fields=True):
+    room: Slug
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=PERSON_LIMIT)]
 
 
 class RemoveMember(msgspec.Struct, forbid_unknown_fields=True):

@@ -17,8 +17,10 @@ from app.chat.commands import (
     AskDeliveries,
     DeleteMessage,
     EditMessage,
+    FindPerson,
     JoinRoom,
     LeaveRoom,
+    ListMembers,
     MarkRead,
     PostMessage,
     ReadHistory,
@@ -27,12 +29,14 @@ from app.chat.commands import (
     SetMember,
 )
 from app.chat.connected_rooms import ConnectedRooms
-from app.chat.events import History, PostedMessage, room_group
+from app.chat.events import History, PostedMessage, RoomMember, RoomMembers, room_group
+from app.chat.kinds import NO_ROOM
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import reads_of
 from app.chat.selectors import no_room
 from app.journal.entry import Busy, NoSuchStream, OutcomeUnknown, Refused, Stored
+from app.presence.services import presence_of
 from app.realtime.consumers import RealtimeConsumer
 from app.realtime.delivery_questions import Deliveries
 from app.realtime.handlers import Later, Reply, command
@@ -142,9 +146,20 @@ class ChatConsumer(RealtimeConsumer):
 
     # --- Members -----------------------------------------------------------------------------------------
 
+    @command("chat.members")
+    async def members(self, data: ListMembers) -> RoomMembers:
+        """Who belongs to the room, and as what."""
+        return await reads_of(self.node).members_of(data.room, self.identity.id)
+
+    @command("chat.find_person")
+    async def find_person(self, data: FindPerson) -> RoomMember:
+        """Whose account has this name: to add them."""
+        return await reads_of(self.node).person_named(data.room, self.identity.id, data.name)
+
     @command("chat.set_member")
-    def set_member(self, data: SetMember) -> Later:
+    async def set_member(self, data: SetMember) -> Later:
         """Give somebody a role, mute or ban them."""
+        name = await self._name_of(data.person, data.room)
         with _answering(data.room):
             future = services.set_member(
                 self.node,
@@ -152,19 +167,26 @@ class ChatConsumer(RealtimeConsumer):
                 sender=self.identity.id,
                 key=data.key,
                 person=data.person,
+                name=name,
                 role=Role(data.role or Role.VISITOR),
                 muted=data.muted,
             )
         return Later(future, partial(_stored, data.room))
 
     @command("chat.remove_member")
-    def remove_member(self, data: RemoveMember) -> Later:
+    async def remove_member(self, data: RemoveMember) -> Later:
         """End somebody's membership, or one's own."""
+        name = await self._name_of(data.person, data.room)
         with _answering(data.room):
             future = services.remove_member(
-                self.node, data.room, sender=self.identity.id, key=data.key, person=data.person
+                self.node, data.room, sender=self.identity.id, key=data.key, person=data.person, name=name
             )
         return Later(future, partial(_stored, data.room))
+
+    async def _name_of(self, person: str, room: str) -> str:
+        """As others see it there; a guest's is known while they are there."""
+        here = presence_of(self.node).name_of(room, person)
+        return here or await reads_of(self.node).name_of(person)
 
     def disconnected(self, code: int) -> None:
         if self._rooms is not None:
@@ -199,6 +221,8 @@ def _answering(room: str) -> Iterator[None]:
     except NoSuchStream:
         raise no_room(room) from None
     except Refused as refused:
+        if refused.message == NO_ROOM:
+            raise no_room(room) from None
         raise CommandError(refused.code, refused.message) from None
     except Busy as busy:
         raise CommandError("busy", "too much waits to be stored: try again", busy.retry_after) from None

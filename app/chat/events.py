@@ -55,13 +55,15 @@ class MessageDeleted(Event):
 
 
 class MemberChanged(Event):
-    """Somebody has another role, or may speak or not. Without a role they are nobody in particular."""
+    """Somebody has another role, or may speak or not. Without a role they are nobody in particular.
+    `person_name` is empty where nobody knows it."""
 
     name: ClassVar[str] = "chat.member_changed"
     delivery: ClassVar[Delivery] = Delivery.DURABLE
 
     room: str
     person: str
+    person_name: str
     role: str | None
     muted: bool
 
@@ -74,6 +76,7 @@ class MemberRemoved(Event):
 
     room: str
     person: str
+    person_name: str
     banned: bool
 
 
@@ -139,6 +142,24 @@ class ResumedRooms(msgspec.Struct, frozen=True):
     """The reply to a resume, in the order of the command."""
 
     rooms: list[RoomJoined | RoomReset | RoomRefused]
+
+
+class RoomMember(msgspec.Struct, frozen=True):
+    """A person, and what they are in a room; who is here at the moment is a `Member`."""
+
+    id: str
+    name: str
+    guest: bool
+    role: str | None
+    muted: bool
+
+
+class RoomMembers(msgspec.Struct, frozen=True):
+    """Who belongs to a room; `count`: how many they are, also when not all are named."""
+
+    room: str
+    members: list[RoomMember]
+    count: int
 
 
 class PostedMessage(msgspec.Struct, frozen=True):

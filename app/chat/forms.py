@@ -12,7 +12,27 @@ class OpenRoomForm(forms.Form):
     """`slug` is there afterwards: the one asked for, or one made from the title."""
 
     title = forms.CharField(max_length=TITLE_LIMIT, label="Name of the room")
+    access = forms.ChoiceField(
+        required=False,
+        choices=[
+            ("public", "Everybody: the room is in everybody's list"),
+            ("members", "Members only: nobody else sees that it is there"),
+        ],
+        initial="public",
+        widget=forms.RadioSelect,
+        label="Who may come in",
+    )
     slug = forms.CharField(required=False, widget=forms.HiddenInput, validators=[slug_validator])
+
+    @property
+    def public(self) -> bool:
+        """Whether everybody may come in; also when the form did not ask."""
+        return self.cleaned_data.get("access") != "members"
+
+    def refuse_address(self) -> None:
+        """It belongs to a room that is not there for this person: let them choose another name."""
+        self.data = {name: self.data.get(name, "") for name in self.fields} | {"slug": ""}
+        self.add_error("title", "This address is taken. Please choose another name.")
 
     def clean(self) -> dict[str, Any]:
         title = self.cleaned_data.get("title")

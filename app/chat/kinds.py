@@ -32,14 +32,16 @@ WITH standing AS MATERIALIZED (
 _MESSAGE: Final = "LEFT JOIN chat_message g ON g.id = i.subject AND g.room_id = i.room"
 _TARGET: Final = "LEFT JOIN chat_membership t ON t.room_id = i.room AND t.person = i.data->>'person'"
 
-_NO_ROOM: Final = _Rule("i.room IS NULL", "not_found", "there is no such room")
+NO_ROOM: Final = "there is no such room"
+_NO_ROOM: Final = _Rule("i.room IS NULL", "not_found", NO_ROOM)
 _STANDING: Final = [
-    _Rule("i.role = 'banned'", "not_allowed", "you are banned from this room"),
+    # To everybody else a room for members is not there.
     _Rule(
-        "NOT i.public AND COALESCE(i.role, 'visitor') = 'visitor'",
-        "not_allowed",
-        "this room is for its members",
+        "NOT i.public AND COALESCE(i.role, 'visitor') IN ('visitor', 'banned')",
+        "not_found",
+        NO_ROOM,
     ),
+    _Rule("i.role = 'banned'", "not_allowed", "you are banned from this room"),
 ]
 _MUTED: Final = _Rule("i.muted", "not_allowed", "you are muted in this room")
 _NO_MESSAGE: Final = [
@@ -75,6 +77,12 @@ FROM standing i {more} WHERE {found}
 
 _ROOM_OF_ACCEPTED: Final = "FROM accepted a JOIN chat_room r ON r.slug = substr(a.stream, 6)"
 _BANNED: Final = "CAST(a.data->>'banned' AS boolean)"
+_NAME: Final = "COALESCE(a.data->>'person_name', '')"
+"""Events of the release before have none."""
+_OR_CHANGE: Final = """
+ON CONFLICT (room_id, person) DO UPDATE SET role = excluded.role, muted = excluded.muted,
+    name = CASE WHEN excluded.name = '' THEN chat_membership.name ELSE excluded.name END
+"""
 
 KINDS: Final = [
     EventKind(
@@ -158,10 +166,10 @@ UPDATE chat_message SET text = '', deleted_at = a.at FROM accepted a WHERE chat_
         ),
         [
             f"""
-INSERT INTO chat_membership (room_id, person, role, muted, last_read)
-SELECT r.id, a.data->>'person', COALESCE(a.data->>'role', 'visitor'),
+INSERT INTO chat_membership (room_id, person, name, role, muted, last_read)
+SELECT r.id, a.data->>'person', {_NAME}, COALESCE(a.data->>'role', 'visitor'),
     CAST(a.data->>'muted' AS boolean), 0 {_ROOM_OF_ACCEPTED} WHERE r.id IS NOT NULL
-ON CONFLICT (room_id, person) DO UPDATE SET role = excluded.role, muted = excluded.muted
+{_OR_CHANGE}
 """
         ],
         alone=True,
@@ -188,9 +196,9 @@ ON CONFLICT (room_id, person) DO UPDATE SET role = excluded.role, muted = exclud
         ),
         [
             f"""
-INSERT INTO chat_membership (room_id, person, role, muted, last_read)
-SELECT r.id, a.data->>'person', 'banned', FALSE, 0 {_ROOM_OF_ACCEPTED} WHERE {_BANNED}
-ON CONFLICT (room_id, person) DO UPDATE SET role = excluded.role, muted = excluded.muted
+INSERT INTO chat_membership (room_id, person, name, role, muted, last_read)
+SELECT r.id, a.data->>'person', {_NAME}, 'banned', FALSE, 0 {_ROOM_OF_ACCEPTED} WHERE {_BANNED}
+{_OR_CHANGE}
 """,
             f"""
 DELETE FROM chat_membership WHERE (room_id, person) IN (

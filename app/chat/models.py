@@ -58,6 +58,8 @@ class Membership(models.Model):
 
     room = models.ForeignKey(Room, models.CASCADE, related_name="memberships", db_index=False)
     person = models.CharField(max_length=PERSON_LIMIT)
+    name = models.CharField(max_length=PERSON_LIMIT, default="", db_default="")
+    """As it was when the membership changed: a guest's is kept nowhere else. Empty: not known."""
     role = models.CharField(max_length=12, choices=Role.choices)
     muted = models.BooleanField(default=False, db_default=False)
     last_read = models.BigIntegerField(default=0, db_default=0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import starmap
 from typing import Final, NamedTuple, TypeVar
@@ -11,8 +11,8 @@ import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from app.chat import selectors
-from app.chat.events import room_group
+from app.chat import memberships, selectors
+from app.chat.events import RoomMember, RoomMembers, room_group
 from app.chat.selectors import Latest, NoStream, Place, Standing
 from app.database.batches import ANSWER_SECONDS, Batches, NoAnswer
 from app.database.snapshot import one_snapshot
@@ -105,13 +105,23 @@ class RoomReads:
 
     async def messages_before(self, slug: str, person: str, before: int, limit: int) -> Latest:
         """See `selectors.messages_before`."""
-        work = partial(selectors.messages_before, slug, person, before, limit)
-        return await _or_busy(asyncio.wait_for(in_database_thread(work), ANSWER_SECONDS))
+        return await _in_time(partial(selectors.messages_before, slug, person, before, limit))
+
+    async def members_of(self, slug: str, person: str) -> RoomMembers:
+        """See `memberships.members_of`."""
+        return await _in_time(partial(memberships.members_of, slug, person))
+
+    async def person_named(self, slug: str, asker: str, name: str) -> RoomMember:
+        """See `memberships.person_named`."""
+        return await _in_time(partial(memberships.person_named, slug, asker, name))
+
+    async def name_of(self, person: str) -> str:
+        """See `memberships.name_of`."""
+        return await _in_time(partial(memberships.name_of, person))
 
     async def place_of_own_event(self, slug: str, person: str, sequence: int) -> Position:
         """See `selectors.place_of_own_event`."""
-        work = partial(selectors.place_of_own_event, slug, person, sequence)
-        return await _or_busy(asyncio.wait_for(in_database_thread(work), ANSWER_SECONDS))
+        return await _in_time(partial(selectors.place_of_own_event, slug, person, sequence))
 
 
 def read_rooms(questions: list[Question]) -> list[RoomRead | Exception]:
@@ -198,6 +208,11 @@ def _answer(
         return CommandError("busy", "too many come back at once: try again", RETRY_SECONDS)
     streams[stream] = streams.get(stream, 0) + more
     return RoomRead(standing, True, None, size=size)
+
+
+async def _in_time(work: Callable[[], Answer]) -> Answer:
+    """One read of its own, for what is asked rarely."""
+    return await _or_busy(asyncio.wait_for(in_database_thread(work), ANSWER_SECONDS))
 
 
 async def _or_busy(answer: Awaitable[Answer]) -> Answer:

@@ -71,10 +71,15 @@ def room_by_slug(slug: str) -> Room | None:
     return Room.objects.filter(slug=slug).first()
 
 
-def may_read(room: Room, person: str) -> bool:
-    """Whether this person may see the room's page."""
+def role_in(room: Room, person: str) -> Role:
+    """What this person is there."""
     membership = room.memberships.filter(person=person).first()
-    return _is_inside(room.public, Role(membership.role) if membership else Role.VISITOR)
+    return Role(membership.role) if membership else Role.VISITOR
+
+
+def is_there(public: bool, role: Role) -> bool:
+    """Whether a room is there for somebody: one for members is not, for everybody else."""
+    return public or role in MEMBERS
 
 
 def no_room(slug: str) -> CommandError:
@@ -172,13 +177,11 @@ class _Row(NamedTuple):
 
 
 def _standing(slug: str, row: _Row) -> Standing | CommandError:
-    if row.room_id is None:
-        return no_room(slug)
     role = Role(row.role or Role.VISITOR)
-    if not _is_inside(row.public, role):
-        banned = role is Role.BANNED
-        why = "you are banned from this room" if banned else "this room is for its members"
-        return CommandError("not_allowed", why)
+    if row.room_id is None or not is_there(row.public, role):
+        return no_room(slug)
+    if role is Role.BANNED:
+        return CommandError("not_allowed", "you are banned from this room")
     if row.epoch is None:
         return NoStream()
     return Standing(
@@ -191,10 +194,6 @@ def _standing(slug: str, row: _Row) -> Standing | CommandError:
         last_read=row.last_read or None,
         unread=row.unread,
     )
-
-
-def _is_inside(public: bool, role: Role) -> bool:
-    return role in MEMBERS or (public and role is not Role.BANNED)
 
 
 def _kept(message: Message) -> KeptMessage:

@@ -17,6 +17,7 @@ from app.chat.events import (
     MessagePosted,
     room_group,
 )
+from app.chat.memberships import name_of
 from app.chat.models import Membership, Message, Role, Room
 from app.journal.entry import Entry, Stored
 from app.journal.journal import journal_of
@@ -34,8 +35,10 @@ ABANDONED: Final = timedelta(hours=1)
 # --- Rooms: in Django's thread ---------------------------------------------------------------------------
 
 
-def open_room(slug: str, title: str, *, opener: str = "", public: bool = True) -> tuple[Room, bool]:
-    """The room at `slug`, and whether it was opened now; then the person `opener` is its owner.
+def open_room(
+    slug: str, title: str, *, opener: Identity | None = None, public: bool = True
+) -> tuple[Room, bool]:
+    """The room at `slug`, and whether it was opened now; then `opener` is its owner.
 
     Raises `ValidationError` for a bad slug or title.
     """
@@ -50,11 +53,11 @@ def open_room(slug: str, title: str, *, opener: str = "", public: bool = True) -
     return room, True
 
 
-def begin_room(room: Room, opener: str = "") -> None:
+def begin_room(room: Room, opener: Identity | None = None) -> None:
     """What a new room needs besides its row, in the same transaction."""
     open_stream(room_group(room.slug))
     if opener:
-        Membership.objects.create(room=room, person=opener, role=Role.OWNER)
+        Membership.objects.create(room=room, person=opener.id, name=opener.name, role=Role.OWNER)
 
 
 def open_check_room() -> Room:
@@ -106,17 +109,19 @@ def delete_message(node: Node, room: str, *, sender: str, key: UUID, message: UU
 
 
 def set_member(
-    node: Node, room: str, *, sender: str, key: UUID, person: str, role: Role, muted: bool
+    node: Node, room: str, *, sender: str, key: UUID, person: str, name: str, role: Role, muted: bool
 ) -> "Future[Stored]":
-    """Give `person` a role, and let them speak or not. A ban removes them."""
-    event, removes = member_event(room, person, role, muted)
+    """Give `person` a role, and let them speak or not. A ban removes them. `name` is theirs, or empty."""
+    event, removes = member_event(room, person, name, role, muted)
     entry = Entry(room_group(room), event.name, key, sender, b"", removes=removes)
     return _append(node, event, entry)
 
 
-def remove_member(node: Node, room: str, *, sender: str, key: UUID, person: str) -> "Future[Stored]":
+def remove_member(
+    node: Node, room: str, *, sender: str, key: UUID, person: str, name: str
+) -> "Future[Stored]":
     """End `person`'s membership, and what they hear of the room. Lifts a ban, too."""
-    event = MemberRemoved(room, person, banned=False)
+    event = MemberRemoved(room, person, name, banned=False)
     return _append(node, event, Entry(room_group(room), event.name, key, sender, b"", removes=person))
 
 
@@ -125,13 +130,14 @@ def remove_member(node: Node, room: str, *, sender: str, key: UUID, person: str)
 
 def set_member_on_commit(room: str, person: str, role: Role, muted: bool) -> None:
     """`set_member` in the name of the system."""
-    event, removes = member_event(room, person, role, muted)
+    event, removes = member_event(room, person, name_of(person), role, muted)
     publish_on_commit(room_group(room), event, removes=removes)
 
 
 def remove_member_on_commit(room: str, person: str) -> None:
     """`remove_member` in the name of the system."""
-    publish_on_commit(room_group(room), MemberRemoved(room, person, banned=False), removes=person)
+    event = MemberRemoved(room, person, name_of(person), banned=False)
+    publish_on_commit(room_group(room), event, removes=person)
 
 
 def delete_message_on_commit(room: str, message: UUID) -> None:
@@ -140,11 +146,11 @@ def delete_message_on_commit(room: str, message: UUID) -> None:
     publish_on_commit(room_group(room), event, subject=message)
 
 
-def member_event(room: str, person: str, role: Role, muted: bool) -> tuple[Event, str]:
+def member_event(room: str, person: str, name: str, role: Role, muted: bool) -> tuple[Event, str]:
     """The event that gives `person` this role, and whom it removes from the room (empty: nobody)."""
     if role is Role.BANNED:
-        return MemberRemoved(room, person, banned=True), person
-    return MemberChanged(room, person, None if role is Role.VISITOR else role.value, muted), ""
+        return MemberRemoved(room, person, name, banned=True), person
+    return MemberChanged(room, person, name, None if role is Role.VISITOR else role.value, muted), ""
 
 
 def _append(node: Node, event: Event, entry: Entry) -> "Future[Stored]":

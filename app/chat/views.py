@@ -12,7 +12,8 @@ from django.views.decorators.http import require_GET, require_http_methods
 from app.accounts.selectors import identity_of_request
 from app.chat import services
 from app.chat.forms import OpenRoomForm
-from app.chat.selectors import may_read, room_by_slug, rooms
+from app.chat.models import Role
+from app.chat.selectors import is_there, role_in, room_by_slug, rooms
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -25,10 +26,12 @@ def index(request: HttpRequest) -> HttpResponse:
             return _ask_who(request)
         if form.is_valid():
             slug, title = form.cleaned_data["slug"], form.cleaned_data["title"]
-            room, opened = services.open_room(slug, title, opener=identity.id)
-            if not opened:
-                messages.info(request, "This room was open already.")
-            return redirect("chat:room", room.slug)
+            room, opened = services.open_room(slug, title, opener=identity, public=form.public)
+            if opened or is_there(room.public, role_in(room, identity.id)):
+                if not opened:
+                    messages.info(request, "This room was open already.")
+                return redirect("chat:room", room.slug)
+            form.refuse_address()
     status = 422 if form.errors else 200
     seen = rooms(identity.id if identity else "")
     return render(request, "chat/index.html", {"rooms": seen, "form": form}, status=status)
@@ -41,10 +44,12 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
     if identity is None:
         return _ask_who(request)
     found = room_by_slug(slug)
-    if found is None:
+    role = Role.VISITOR if found is None else role_in(found, identity.id)
+    if found is None or not is_there(found.public, role):
         title = slug.replace("-", " ").capitalize()
-        return render(request, "chat/no_room.html", {"slug": slug, "title": title}, status=404)
-    if not may_read(found, identity.id):
+        form = OpenRoomForm(label_suffix="")
+        return render(request, "chat/no_room.html", {"slug": slug, "title": title, "form": form}, status=404)
+    if role is Role.BANNED:
         return render(request, "chat/no_entry.html", status=403)
     return render(request, "chat/room.html", {"room": found, "node": settings.NODE_NAME})
 

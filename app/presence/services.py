@@ -97,6 +97,11 @@ class Presence:
             self.tell(kept)
             self.flush_soon(kept)
 
+    def name_of(self, room: str, person_id: str) -> str:
+        """The name of somebody who is in `room`, as far as this node knows; else empty."""
+        kept = self._rooms.get(room)
+        return "" if kept is None else kept.tracker.name_of(person_id)
+
     def tell(self, room: _Room) -> None:
         """Tell this node's connections what changed."""
         changes = room.tracker.take_changes(time.monotonic())

@@ -153,6 +153,11 @@ class RoomTracker:
         """The first `limit` people of those whom people were told of."""
         return list(islice(self._told.values(), limit))
 
+    def name_of(self, person_id: str) -> str:
+        """The name of somebody whom people were told of; else empty."""
+        member = self._told.get(person_id)
+        return "" if member is None else member.name
+
     @property
     def count(self) -> int:
         """How many people were told of, and not yet told gone."""

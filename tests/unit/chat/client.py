@@ -24,7 +24,7 @@ class Client:
         self._communicator = communicator
         self._last_id = 0
 
-    async def command(self, name: str, **data: Any) -> Any:
+    async def command(self, name: str, /, **data: Any) -> Any:
         """The reply, or the error with its code."""
         self._last_id += 1
         await self._communicator.send_json_to({"id": self._last_id, "command": name, "data": data})
@@ -42,7 +42,7 @@ class Client:
         names = [frame["event"] for frame in self.events if "event" in frame]
         return [name for name in names if name.startswith(prefix)]
 
-    async def do(self, name: str, **data: Any) -> Any:
+    async def do(self, name: str, /, **data: Any) -> Any:
         """The reply to a command that changes something, under a new key."""
         return await self.command(name, **{"room": "lobby", "key": str(new_key())} | data)
 

@@ -29,7 +29,7 @@ PATH = re_path(rf"^rooms/(?P<slug>{SLUG_PATTERN})/events/\Z", event_stream)  # t
 @pytest.fixture(autouse=True)
 def lobby(node: None, transactional_db: None) -> None:
     close_room("lobby")
-    open_room("lobby", "Lobby", opener=ADA.id)
+    open_room("lobby", "Lobby", opener=ADA)
 
 
 class Response:
@@ -154,7 +154,7 @@ async def test_what_cannot_be_listened_to_is_answered_with_a_status() -> None:
     await in_database_thread(lambda: open_room("cellar", "Cellar", public=False))
     asked: list[tuple[dict[str, Any], int]] = [
         ({"room": "nowhere"}, 404),
-        ({"room": "cellar"}, 403),
+        ({"room": "cellar"}, 404),
         ({"last": "here"}, 400),
         ({"method": "POST"}, 405),
     ]

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def lobby(node: None, transactional_db: None) -> None:
     close_room("lobby")  # the first test finds what the migrations opened
-    open_room("lobby", "Lobby", opener=ADA.id)
+    open_room("lobby", "Lobby", opener=ADA)
 
 
 def give(room: str, person: str, role: Role, muted: bool = False) -> None:
@@ -99,9 +99,9 @@ async def test_nobody_else_learns_who_got_a_message() -> None:
         for sequence in (0, second + 1):
             assert await code(ada, sequence) == "not_found"
         assert await code(bob, 1, room="cellar") == "not_found", "there is no such room"
-        await in_database_thread(lambda: open_room("club", "Club", opener=EVE.id, public=False))
+        await in_database_thread(lambda: open_room("club", "Club", opener=EVE, public=False))
         posted = await eve.post("secret", room="club")
-        assert await code(ada, posted["sequence"], room="club") == "not_allowed"
+        assert await code(ada, posted["sequence"], room="club") == "not_found", "for her there is none"
         assert await code(eve, posted["sequence"], room="club") is None
 
 
@@ -376,22 +376,30 @@ async def test_keys_are_uuids_of_version_7() -> None:
 # --- Who may ---------------------------------------------------------------------------------------------
 
 
-async def test_a_room_for_members_is_closed_to_others_by_every_way() -> None:
-    await in_database_thread(lambda: open_room("cellar", "Cellar", opener=ADA.id, public=False))
+@pytest.mark.parametrize("banned", [False, True])
+async def test_a_room_for_members_is_not_there_for_others_by_any_way(banned: bool) -> None:
+    await in_database_thread(lambda: open_room("cellar", "Cellar", opener=ADA, public=False))
     async with client(ADA) as ada, client(BOB) as bob:
         place = (await join(ada, "cellar"))["position"]
         message = (await ada.post("secret", "cellar"))["message_id"]
-        refused = [
-            await join(bob, "cellar"),
-            await join(bob, "cellar", place),
-            (await resume(bob, ("cellar", place)))[0]["error"],
-            await bob.command("chat.history", room="cellar", before=100),
-            await bob.post("hello", "cellar"),
-            await bob.do("chat.edit_message", room="cellar", message_id=message, text="x"),
-            await bob.do("chat.delete_message", room="cellar", message_id=message),
-            await bob.do("chat.set_member", room="cellar", person=BOB.id, role="owner"),
-        ]
-        assert [one["code"] for one in refused] == ["not_allowed"] * len(refused)
+        if banned:
+            await ada.do("chat.set_member", room="cellar", person=BOB.id, role="banned")
+        for room in ("nowhere", "cellar"):
+            refused = [
+                await join(bob, room),
+                await join(bob, room, place),
+                (await resume(bob, (room, place)))[0]["error"],
+                await bob.command("chat.history", room=room, before=100),
+                await bob.command("chat.members", room=room),
+                await bob.command("chat.find_person", room=room, name="ada"),
+                await bob.post("hello", room),
+                await bob.do("chat.edit_message", room=room, message_id=message, text="x"),
+                await bob.do("chat.delete_message", room=room, message_id=message),
+                await bob.do("chat.set_member", room=room, person=BOB.id, role="owner"),
+                await bob.do("chat.remove_member", room=room, person=BOB.id),
+            ]
+            there_is_none = {"code": "not_found", "message": f"there is no room {room}"}
+            assert refused == [there_is_none] * len(refused)
         await bob.command("chat.mark_read", room="cellar", sequence=1)
         await ada.post("more", "cellar")
         assert await bob.everything() == []
@@ -414,7 +422,12 @@ async def test_removal_ends_what_somebody_hears_in_order() -> None:
         await ada.post("after")
         events = await bob.everything()
         assert [event["event"] for event in events] == ["chat.message_posted", "chat.member_removed"]
-        assert events[1]["data"] == {"room": "lobby", "person": BOB.id, "banned": False}
+        assert events[1]["data"] == {
+            "room": "lobby",
+            "person": BOB.id,
+            "person_name": "bob",
+            "banned": False,
+        }
         assert events[1]["sequence"] == removed["sequence"]
         assert (await ada.event("presence.left"))["member"]["id"] == BOB.id
         # The room is public: they may come back, and then hear what came since.
@@ -502,7 +515,8 @@ async def test_somebody_muted_reads_but_neither_posts_nor_edits() -> None:
         assert "sequence" in await bob.do("chat.delete_message", message_id=message)
         await ada.do("chat.set_member", person=BOB.id, role="member")
         member = [event for event in await bob.everything() if event["event"] == "chat.member_changed"]
-        assert member[0]["data"] == {"room": "lobby", "person": BOB.id, "role": "member", "muted": False}
+        about = {"room": "lobby", "person": BOB.id, "person_name": "bob"}
+        assert member[0]["data"] == about | {"role": "member", "muted": False}
         assert member[0]["sequence"] > changed["sequence"]
         assert "sequence" in await bob.post("two")
 

@@ -1,11 +1,14 @@
 """Chat's pages as a browser gets them."""
 
+import re
+
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from app.chat.models import Room
+from app.chat.models import Membership, Role, Room
 from app.chat.services import open_room
+from app.realtime.identity import Identity
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +48,44 @@ def test_an_address_without_a_room_offers_to_open_it(guest: Client) -> None:
     opened = guest.post("/", {"slug": "a--new-room", "title": "A  new room"})
     assert opened.headers["Location"] == "/rooms/a--new-room/"
     assert guest.get("/rooms/a--new-room/").status_code == 200
+
+
+def test_a_room_for_members_is_to_others_as_if_it_were_not_there(guest: Client) -> None:
+    open_room("cellar", "Cellar", opener=Identity("u1", "ada"), public=False)
+    missing, hidden = (guest.get(f"/rooms/{slug}/") for slug in ("nowhere", "cellar"))
+    assert (missing.status_code, hidden.status_code) == (404, 404)
+    tokens = re.compile(rb'name="csrfmiddlewaretoken" value="[^"]+"')
+    without = [tokens.sub(b"", page.content) for page in (missing, hidden)]
+    assert without[0].replace(b"nowhere", b"cellar").replace(b"Nowhere", b"Cellar") == without[1]
+    assert b"cellar" not in guest.get("/").content
+
+
+def test_an_address_that_somebody_else_has_taken_is_refused_and_no_way_in(guest: Client) -> None:
+    open_room("cellar", "Cellar", public=False)
+    for data in ({"title": "Cellar"}, {"title": "My own", "slug": "cellar"}):
+        page = guest.post("/", data)
+        assert page.status_code == 422
+        assert b"This address is taken" in page.content
+    assert b'name="slug" value="cellar"' not in page.content
+
+
+def test_who_opens_a_room_for_members_is_its_owner_and_sees_it(guest: Client) -> None:
+    page = guest.post("/", {"title": "Cellar", "access": "members"})
+    assert page.headers["Location"] == "/rooms/cellar/"
+    room = Room.objects.get(slug="cellar")
+    assert not room.public
+    assert list(room.memberships.values_list("name", "role")) == [("bob", "owner")]
+    assert guest.get("/rooms/cellar/").status_code == 200
+    for path in ("/", "/rooms/cellar/"):
+        assert b"members only" in guest.get(path).content
+    assert not Client().get("/").content.count(b"cellar")
+
+
+def test_who_is_banned_is_told_so(guest: Client) -> None:
+    open_room("belfry", "Belfry")
+    person = guest.session["guest"]["id"]
+    Membership.objects.create(room=Room.objects.get(slug="belfry"), person=person, role=Role.BANNED)
+    assert guest.get("/rooms/belfry/").status_code == 403
 
 
 @pytest.mark.parametrize("slug", ["-a", "a-", "A", "a_b", "a" * 41, "é", "a%0A"])

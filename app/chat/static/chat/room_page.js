@@ -134,8 +134,8 @@ async function join(hello, attempt = 0) {
     joined(reply);
   } catch (error) {
     if (client.state.hello !== hello) return;
-    if (error.code === "not_found") leave("This room is not open any more.");
-    else if (error.code === "not_allowed") leave("This room is not open to you any more.");
+    if (error.code === "not_found") leave("This room is not there any more, or not open to you.");
+    else if (error.code === "not_allowed") leave("You have been banned from this room.");
     else {
       sayThatItTakesLong();
       const seconds = error.retryAfter ?? 0.5 + backOff(attempt);

@@ -1,0 +1,125 @@
+"""Who belongs to a room: by name, and to whom it is told."""
+
+from typing import Any
+
+import pytest
+
+from app.accounts.models import User
+from app.chat import memberships
+from app.chat.models import Membership, Role, Room
+from app.chat.services import close_room, open_room
+from app.database.thread import in_database_thread
+from app.realtime.identity import Identity
+from tests.unit.chat.client import ADA, BOB, Client, client
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def lobby(node: None, transactional_db: None) -> None:
+    close_room("lobby")  # the first test finds what the migrations opened
+    open_room("lobby", "Lobby", opener=BOB)
+
+
+async def account(name: str) -> Identity:
+    user = await in_database_thread(lambda: User.objects.create_user(name))
+    return Identity(f"u{user.pk}", name)
+
+
+async def members(one: Client, room: str = "lobby") -> list[tuple[str, str | None, bool]]:
+    reply = await one.command("chat.members", room=room)
+    assert reply["count"] == len(reply["members"])
+    return [(member["name"], member["role"], member["muted"]) for member in reply["members"]]
+
+
+async def test_members_are_named_owners_first() -> None:
+    eve, carl = await account("Eve"), await account("Carl")
+    async with client(BOB) as bob:
+        for person, role in ((eve, "member"), (carl, "moderator")):
+            assert "sequence" in await bob.do("chat.set_member", person=person.id, role=role)
+        reply = await bob.command("chat.members", room="lobby")
+    assert reply == {
+        "room": "lobby",
+        "count": 3,
+        "members": [
+            {"id": BOB.id, "name": "bob", "guest": True, "role": "owner", "muted": False},
+            {"id": carl.id, "name": "Carl", "guest": False, "role": "moderator", "muted": False},
+            {"id": eve.id, "name": "Eve", "guest": False, "role": "member", "muted": False},
+        ],
+    }
+
+
+async def test_who_is_muted_or_banned_only_moderators_see() -> None:
+    eve, carl, dora = await account("Eve"), await account("Carl"), await account("Dora")
+    async with client(BOB) as bob, client(eve) as someone:
+        await bob.do("chat.set_member", person=eve.id, role="member")
+        await bob.do("chat.set_member", person=carl.id, role=None, muted=True)
+        await bob.do("chat.set_member", person=dora.id, role="banned")
+        await bob.command("chat.mark_read", room="lobby", sequence=1)
+        assert await members(someone) == [("bob", "owner", False), ("Eve", "member", False)]
+        everybody = [("bob", "owner", False), ("Eve", "member", False)]
+        assert await members(bob) == [*everybody, ("Carl", None, True), ("Dora", "banned", False)]
+        assert (await bob.do("chat.set_member", person=eve.id, role="moderator"))["sequence"]
+        assert len(await members(someone)) == 4
+
+
+async def test_a_guest_is_named_as_they_were_when_they_were_there() -> None:
+    gil = Identity("g77", "Gil", guest=True)
+    async with client(BOB) as bob:
+        async with client(gil) as guest:
+            await guest.command("chat.join_room", room="lobby")
+            await bob.do("chat.set_member", person=gil.id, role="member")
+        await bob.command("chat.join_room", room="lobby")
+        await bob.do("chat.set_member", person="g78", role="member")
+        assert ("Gil", "member", False) in await members(bob)
+        assert ("", "member", False) in await members(bob), "nobody knows who that is"
+        # What is not known now does not undo what was.
+        await in_database_thread(lambda: give_name("g78", "Hal"))
+        await bob.do("chat.set_member", person="g78", role="moderator")
+        assert ("Hal", "moderator", False) in await members(bob)
+
+
+def give_name(person: str, name: str) -> None:
+    Membership.objects.filter(person=person).update(name=name)
+
+
+async def test_an_account_is_shown_by_its_name_of_today() -> None:
+    eve = await account("Eve")
+    async with client(BOB) as bob:
+        await bob.do("chat.set_member", person=eve.id, role="member")
+        await in_database_thread(lambda: User.objects.filter(pk=int(eve.id[1:])).update(username="Evelyn"))
+        assert ("Evelyn", "member", False) in await members(bob)
+
+
+async def test_somebody_is_found_by_a_name_that_reads_alike() -> None:
+    eve = await account("Eve")
+
+    async def find(one: Client, name: str) -> Any:
+        return await one.command("chat.find_person", room="lobby", name=name)
+
+    async with client(BOB) as bob, client(ADA) as ada:
+        found = {"id": eve.id, "name": "Eve", "guest": False, "role": None, "muted": False}
+        assert await find(bob, " eVE") == found
+        await bob.do("chat.set_member", person=eve.id, role="member", muted=True)
+        assert await find(bob, "Eve") == found | {"role": "member", "muted": True}
+        assert (await find(bob, "Nobody"))["code"] == "not_found"
+        await in_database_thread(lambda: User.objects.update(is_active=False))
+        assert (await find(bob, "Eve"))["code"] == "not_found", "may not log in any more"
+        assert (await find(ada, "Eve"))["code"] == "not_allowed", "she looks after nothing here"
+        assert (await find(bob, "x" * 65))["code"] == "invalid_data"
+
+
+async def test_who_comes_first_is_listed_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crowd() -> None:
+        room = Room.objects.get(slug="lobby")
+        Membership.objects.bulk_create(
+            Membership(room=room, person=f"g9{number}", role=role)
+            for number, role in enumerate([Role.MEMBER, Role.MODERATOR, Role.VISITOR, Role.MEMBER])
+        )
+
+    await in_database_thread(crowd)
+    monkeypatch.setattr(memberships, "LISTED_LIMIT", 3)
+    async with client(ADA) as ada:
+        reply = await ada.command("chat.members", room="lobby")
+    assert [member["role"] for member in reply["members"]] == ["owner", "moderator", "member"]
+    assert reply["count"] == 4

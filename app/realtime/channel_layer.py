@@ -10,7 +10,6 @@ from asyncio import Future, Task
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, Final
-from weakref import WeakKeyDictionary
 
 import msgspec
 from channels.exceptions import ChannelFull, MessageTooLarge
@@ -89,7 +88,6 @@ class FanoutChannelLayer(BaseChannelLayer):  # type: ignore[misc]
         self._serializer = registry.get_serializer(
             serializer_format, symmetric_encryption_keys=symmetric_encryption_keys
         )
-        self._nodes: WeakKeyDictionary[Node, LocalChannels] = WeakKeyDictionary()
 
     # --- Channels ---------------------------------------------------------------------------------------
 
@@ -221,11 +219,11 @@ class FanoutChannelLayer(BaseChannelLayer):  # type: ignore[misc]
 
     def local(self, node: Node) -> LocalChannels:
         """The layer's channels and groups on `node`."""
-        local = self._nodes.get(node)
-        if local is None:
-            local = self._nodes[node] = LocalChannels()
-            node.listen(self._inbox(node.incarnation.hex()), partial(self._letter_received, node))
-        return local
+        return node.part(self._begin)
+
+    def _begin(self, node: Node) -> LocalChannels:
+        node.listen(self._inbox(node.incarnation.hex()), partial(self._letter_received, node))
+        return LocalChannels()
 
     def _open(self, node: Node, name: str) -> LocalChannel:
         # Consumers may die without a word (an exception, `ClientDisconnected`, cancellation), and Channels

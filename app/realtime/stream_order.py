@@ -86,6 +86,10 @@ class StreamOrder:
         self._forget_held()
         return [ready for event in early for ready in self.take(event)]
 
+    def lags(self, read: StreamRead) -> bool:
+        """Whether all that is to learn from `read` is that more has come."""
+        return self.started and read.epoch == self.epoch and read.floor <= self.sequence < read.last_sequence
+
     def learn(self, read: StreamRead) -> list[StreamEvent] | Reset:
         """What may be delivered now, or why nobody can go on: then the order is where the database is."""
         asked, known = self._asked

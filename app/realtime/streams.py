@@ -90,6 +90,9 @@ class Streams:
         self._held_bytes = HeldBytes()
         self._streams: dict[str, _Active] = {}
         self._schedule: StreamSchedule[_Active] = StreamSchedule()
+        self._bus_was_away = False
+        self._late: set[_Active] = set()
+        """What the last sweep found, and the bus may be about to bring."""
         self._woken = asyncio.Event()
         self._sleeps_until = 0.0
         self._read: ReadStreams | None = None
@@ -206,6 +209,7 @@ class Streams:
     def bus_changed(self, connected: bool) -> None:
         """The bus is away, or was: whatever it lost is read from the database at once when it is back."""
         if connected:
+            self._bus_was_away = True
             self._schedule.sweep_at_once()
         self._woken.set()
 
@@ -235,13 +239,16 @@ class Streams:
         while True:
             self._woken.clear()
             now = self._loop.time()
-            sweeping = self._schedule.sweep(now, self.healthy())
+            healthy = self.healthy()
+            sweeping = self._schedule.sweep(now, healthy)
             if sweeping:
                 wanted = [active for active in self._streams.values() if active.confirmed]
+                patient = healthy and not self._bus_was_away
+                self._bus_was_away = False
             else:
-                wanted = self._schedule.due(now)
+                wanted, patient = self._schedule.due(now), False
             if wanted:
-                await self._read_all(wanted, sweeping)
+                await self._read_all(wanted, sweeping, patient)
             else:
                 await self._sleep(now)
 
@@ -254,8 +261,13 @@ class Streams:
                 await self._woken.wait()
         self._sleeps_until = 0.0
 
-    async def _read_all(self, wanted: list[_Active], sweeping: bool) -> None:
+    async def _read_all(self, wanted: list[_Active], sweeping: bool, patient: bool) -> None:
+        """`patient`: the bus is thought to bring everything, so what it has not brought yet is on its way."""
+        if sweeping and self._late:
+            self._late.clear()
+            _swept_nothing.inc()  # by the sweep before: the bus did bring it
         asked = {}
+        waits = {active for active in wanted if patient and not active.incomplete}
         for active in wanted:
             self._schedule.forget(active)
             asked[active.name] = active.ask()
@@ -270,20 +282,29 @@ class Streams:
         if self._failing:
             self._failing = False
             logger.info("streams: the database answers again")
-        found = False
+        found: set[_Active] = set()
         for active in wanted:
             read = reads.get(active.name)
             if self._streams.get(active.name) is active:
                 if read is not None and read.events:
                     # Last in the next sweep: what one stream missed keeps no other waiting.
                     self._streams[active.name] = self._streams.pop(active.name)
+                if active in waits and read is not None and active.order.lags(read):
+                    active.order.heard_of(read.last_sequence)
+                    self._late.add(active)
+                    self._want(active, FILL_SECONDS)
+                    continue
                 try:
-                    found |= self._learn(active, read)
+                    if self._learn(active, read):
+                        found.add(active)
                 except Exception as error:  # a fault of ours in one stream stops no other
                     logger.exception("streams: could not go on with %s", active.name)
                     self._open_failed(active, error)
-        if sweeping:
-            (_swept_something if found else _swept_nothing).inc()
+        if found and (sweeping or found & self._late):
+            self._late.clear()
+            _swept_something.inc()
+        elif sweeping and not self._late:
+            _swept_nothing.inc()
 
     async def _answer(self, asked: dict[str, int], limit: int) -> dict[str, StreamRead]:
         assert self._read is not None

@@ -41,6 +41,26 @@ async def test_sweeps_come_faster_within_a_second_of_trouble(
     assert ada.got == [1]
 
 
+async def test_a_sweep_leaves_to_a_healthy_bus_what_it_is_about_to_bring(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    ada = await here(node)
+    bus.turns(up=True)  # a sweep, and the next one 5 s later
+    await asyncio.sleep(4.97)
+    asked = len(database.asked)
+    counted = [("carillon_stream_fills_total", {}), ("carillon_stream_sweeps_total", {"outcome": "found"})]
+    before = [sample(name, **labels) for name, labels in counted]
+    event = database.store(ROOM)
+    await asyncio.sleep(0.06)
+    assert len(database.asked) == asked + 1
+    assert ada.got == []
+    bus.brings(ROOM, event)
+    await end_of_tick()
+    assert ada.got == [1]
+    await asyncio.sleep(20)
+    assert [sample(name, **labels) for name, labels in counted] == before
+
+
 async def test_everything_is_read_at_once_when_the_bus_is_back(
     node: Node, bus: PlayedBus, database: Database
 ) -> None:

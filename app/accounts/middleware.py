@@ -33,6 +33,7 @@ REFUSALS: Final = {
     "unavailable": (503, "who you are cannot be found out now: try again"),
 }
 """Reason of a refusal (the label of `connections_refused`) to its HTTP status and what it says."""
+metrics.appear(metrics.connections_refused, REFUSALS)
 
 
 class OriginCheck:

@@ -20,20 +20,21 @@ WITH asked AS MATERIALIZED (
     FROM {asked} JOIN journal_position p ON p.stream = a.stream
 ),
 found AS MATERIALIZED (
-    SELECT asked.n, e.sequence, e.payload, e.removes, COALESCE(sum({size}) OVER (
+    SELECT asked.n, e.sequence, e.payload, e.removes, {at} AS at, COALESCE(sum({size}) OVER (
         ORDER BY e.sequence - asked.after, asked.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ), 0) AS bytes_before
     FROM asked CROSS JOIN {events}
 )
-SELECT a.stream, a.epoch, a.floor, a.last_sequence, f.sequence, f.payload, f.removes
+SELECT a.stream, a.epoch, a.floor, a.last_sequence, f.sequence, f.payload, f.removes, f.at
 FROM asked a LEFT JOIN found f ON f.n = a.n AND f.bytes_before < %(size)s
 ORDER BY f.sequence
 """
 _POSTGRES: Final = _READ.format(
     asked="unnest(%(streams)s::varchar[], %(after)s::bigint[]) WITH ORDINALITY AS a(stream, after, n)",
     size="octet_length(e.payload)",
+    at="extract(epoch FROM e.at)::float8",
     events="""LATERAL (
-        SELECT sequence, payload, removes FROM journal_event
+        SELECT sequence, payload, removes, at FROM journal_event
         WHERE position_id = asked.id AND asked.after < asked.last_sequence AND sequence > asked.after
         ORDER BY sequence LIMIT %(limit)s
     ) e""",
@@ -41,6 +42,7 @@ _POSTGRES: Final = _READ.format(
 _SQLITE: Final = _READ.format(
     asked="(SELECT key AS n, value->>0 AS stream, value->>1 AS after FROM json_each(%(asked)s)) AS a",
     size="length(CAST(e.payload AS BLOB))",
+    at="(julianday(e.at) - 2440587.5) * 86400",
     events="""journal_event e ON e.position_id = asked.id
         AND e.sequence > asked.after AND e.sequence <= asked.after + %(limit)s""",
 )
@@ -65,12 +67,12 @@ def read_streams(asked: Mapping[str, int], limit: int, size: int) -> dict[str, S
 
 def _streams(rows: list[tuple[Any, ...]]) -> dict[str, StreamRead]:
     reads: dict[str, StreamRead] = {}
-    for stream, epoch, floor, last_sequence, sequence, payload, removes in rows:
+    for stream, epoch, floor, last_sequence, sequence, payload, removes, at in rows:
         read = reads.get(stream)
         if read is None:
             read = reads[stream] = StreamRead(epoch, floor, last_sequence, [])
         if sequence is not None:
-            read.events.append(StreamEvent(epoch, sequence, payload.encode(), removes))
+            read.events.append(StreamEvent(epoch, sequence, payload.encode(), removes, at))
     return reads
 
 

@@ -103,6 +103,7 @@ class Writer:
     def start(self) -> None:
         """Begin to store; until then entries wait."""
         self._task = self._loop.create_task(self._run(), name="journal writer")
+        metrics.journal_waiting.set_function(lambda: len(self._queue))
         self._outbox.start()
 
     def append(self, entry: Entry) -> "Future[Stored]":
@@ -227,7 +228,6 @@ class Writer:
                 closed.add(stream)
         queue.extendleft(reversed(kept))
         self._size -= size
-        metrics.journal_waiting.set(len(queue))
         return batch
 
     async def _store_in_time(self, batch: list[_Waiting]) -> None:
@@ -309,7 +309,10 @@ class Writer:
 
     def _answer(self, batch: Sequence[_Waiting], answers: Sequence[Stored | Refused | None]) -> None:
         events = [
-            (entry.stream, StreamEvent(epoch, sequence, entry.payload, entry.removes))
+            (
+                entry.stream,
+                StreamEvent(epoch, sequence, entry.payload, entry.removes, entry.at.timestamp(), local=True),
+            )
             for (entry, *_), answer in zip(batch, answers, strict=True)
             if isinstance(answer, Stored) and not answer.repeated
             for epoch, sequence in [(answer.position.epoch, answer.position.sequence)]

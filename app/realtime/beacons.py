@@ -25,6 +25,7 @@ TICK_SECONDS: Final = 1.0
 STALLED_SECONDS: Final = 1.0
 """A look that is so late says that the loop stood still: what was said meanwhile is yet to be read."""
 
+_lag: Final = metrics.loop_lag.labels()
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Beacon)
 
@@ -127,7 +128,7 @@ class Beacons:
         now = self._loop.time()
         self._timer = self._loop.call_at(now + TICK_SECONDS, self._tick, now + TICK_SECONDS)
         self._loop_lag = now - due
-        metrics.loop_lag.set(self._loop_lag)
+        _lag.observe(self._loop_lag)
         self.look()
         self._speaking = not self._speaking
         if self._speaking:

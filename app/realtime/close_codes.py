@@ -5,6 +5,8 @@ A client decides by range alone: 4000-4499 reconnect, 4500-4999 do not; 1012 is 
 
 from typing import Final
 
+from app.observability import metrics
+
 GOING_AWAY: Final = 1001
 PROTOCOL_ERROR: Final = 1002
 UNSUPPORTED_DATA: Final = 1003
@@ -46,3 +48,4 @@ def label(code: int) -> str:
 
 
 _LABELLED: Final = frozenset(REASONS) | {1000, 1005, ABNORMAL}
+metrics.appear(metrics.connections_closed, [*map(str, sorted(_LABELLED)), "other"])

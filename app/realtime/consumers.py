@@ -38,6 +38,7 @@ COUNTED_EXTENSION: Final = "carillon.counted"
 COMMANDS_WAITING: Final = 16
 """So many commands may wait behind one that runs; then the node stops reading this connection."""
 
+metrics.appear(metrics.commands, ["ok", *protocol.ERROR_CODES])
 _carried_out: Final = metrics.commands.labels("ok")
 
 Scope = dict[str, Any]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from app.observability import metrics
+from app.observability.event_ages import Stage, reached
 
 KEPT_EVENTS: Final = 1_000
 """The latest of each stream, at least as long as there is room for them."""
@@ -64,7 +65,7 @@ class _StreamAccount:
         """Bytes, about."""
         return _STREAM_BYTES + _ROW_BYTES * len(self._expected)
 
-    def given(self, sequence: int, expected: int) -> Callable[[int], None]:
+    def given(self, sequence: int, expected: int, at: float, local: bool) -> Callable[[int], None]:
         row = self._row(sequence)
         if row >= 0:
             self._expected[row] = expected
@@ -75,6 +76,7 @@ class _StreamAccount:
             if row >= 0:  # else it is forgotten
                 self._written[row] += connections
             _written.inc(connections)
+            reached(Stage.SOCKET, at, local=local, times=connections)
 
         return written
 
@@ -150,10 +152,15 @@ class DeliveryAccount:
         self._streams: OrderedDict[str, _StreamAccount] = OrderedDict()
         """The one with the latest news is the last."""
 
-    def given(self, stream: str, epoch: int, sequence: int, expected: int) -> Callable[[int], None]:
-        """The event goes to `expected` connections; what is returned takes how many it was written to."""
+    def given(
+        self, stream: str, epoch: int, sequence: int, expected: int, *, at: float = 0.0, local: bool = False
+    ) -> Callable[[int], None]:
+        """The event goes to `expected` connections; what is returned takes how many it was written to.
+
+        `at` and `local` as in `StreamEvent`.
+        """
         account = self._of(stream, epoch, sequence)
-        written = account.given(sequence, expected)
+        written = account.given(sequence, expected, at, local)
         self._noted(account)
         return written
 

@@ -12,13 +12,13 @@ from app.realtime.event import Delivery
 from app.realtime.stream import StreamEvent
 
 VERSION: Final = 1
-STREAM_VERSION: Final = 2
-"""An event of a stream: always durable, delivered in the order of its sequence."""
+STREAM_VERSION: Final = 3
+"""An event of a stream: always durable, delivered in the order of its sequence; with when it was accepted."""
 KEY_LIMIT_BYTES: Final = 255
 
 _STREAM: Final = bytes([STREAM_VERSION])
 _header: Final = struct.Struct("!BB8sQB")
-_stream_header: Final = struct.Struct("!B8sQQQH")
+_stream_header: Final = struct.Struct("!B8sQQQdH")
 
 
 class Envelope(NamedTuple):
@@ -68,11 +68,11 @@ def unpack(data: bytes) -> Envelope | StreamEnvelope:
 
 
 def _pack_stream(envelope: StreamEnvelope) -> bytes:
-    epoch, sequence, payload, removes = envelope.event
+    epoch, sequence, payload, removes, at, _ = envelope.event
     person = removes.encode()
     return (
         _stream_header.pack(
-            STREAM_VERSION, envelope.incarnation, envelope.counter, epoch, sequence, len(person)
+            STREAM_VERSION, envelope.incarnation, envelope.counter, epoch, sequence, at, len(person)
         )
         + person
         + payload
@@ -80,9 +80,9 @@ def _pack_stream(envelope: StreamEnvelope) -> bytes:
 
 
 def _unpack_stream(data: bytes) -> StreamEnvelope:
-    _, incarnation, counter, epoch, sequence, size = _stream_header.unpack_from(data)
+    _, incarnation, counter, epoch, sequence, at, size = _stream_header.unpack_from(data)
     removes, payload = _parts(data, _stream_header.size, size)
-    return StreamEnvelope(incarnation, counter, StreamEvent(epoch, sequence, payload, removes))
+    return StreamEnvelope(incarnation, counter, StreamEvent(epoch, sequence, payload, removes, at))
 
 
 def _parts(data: bytes, begin: int, size: int) -> tuple[str, bytes]:

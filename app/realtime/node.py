@@ -17,6 +17,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from app.observability import metrics
+from app.observability.event_ages import Stage, reached
 from app.realtime import beacons, envelope
 from app.realtime.beacons import Beacons
 from app.realtime.broker import Broker
@@ -206,6 +207,7 @@ class Node:
             else:
                 heard += 1
             if isinstance(received, StreamEnvelope):
+                reached(Stage.BUS, received.event.at, local=received.incarnation == self.incarnation)
                 self.streams.arrived(group, received.event)
                 continue
             listener = self._listeners.get(group)

@@ -267,7 +267,10 @@ class RedisBroker(Broker):
         connection.watch(settings.REDIS_PING_SECONDS, "ROLE", _judge_role)
         if _judge_role(await role):
             raise RedisError(f"{connection} is no primary but a replica")
-        self.bus_id = await _run_id(connection)
+        run_id = await _run_id(connection)
+        if self.bus_id and run_id and run_id != self.bus_id:
+            metrics.bus_failovers.inc()
+        self.bus_id = run_id
         if sent := self._send_subscriptions(connection):
             await asyncio.wait(sent)
         if connection.lost_reason:

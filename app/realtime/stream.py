@@ -19,12 +19,15 @@ class Position(msgspec.Struct, frozen=True):
 
 class StreamEvent(NamedTuple):
     """One stored event. `payload` is the encoded event without its place: `{"event": …, "data": …}`;
-    empty once its text was deleted. `removes`: the id of the person whose subscription ends with it."""
+    empty once its text was deleted. `removes`: the id of the person whose subscription ends with it. `at`:
+    when it was accepted, Unix time in seconds (0: not known). `local`: this node has just stored it."""
 
     epoch: int
     sequence: int
     payload: bytes
     removes: str = ""
+    at: float = 0.0
+    local: bool = False
 
 
 class StreamRead(NamedTuple):

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import ClassVar, Final, NamedTuple
 
 from app.observability import metrics
+from app.observability.event_ages import Stage, reached
 from app.realtime.connection import Batch, Subscriber
 from app.realtime.delivery_account import DeliveryAccount
 from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
@@ -158,7 +159,10 @@ class StreamAudience:
         heard = self._hub.members(self._stream)
         for event in ready:
             if heard:
-                written = self._account.given(self._stream, event.epoch, event.sequence, heard)
+                reached(Stage.HUB, event.at, local=event.local)
+                written = self._account.given(
+                    self._stream, event.epoch, event.sequence, heard, at=event.at, local=event.local
+                )
                 self._hub.publish(self._stream, self._encode(event, written))
             if event.removes:
                 self._remove(event.removes)

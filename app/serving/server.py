@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from uvicorn.server import Server
 
+from app.database.pool import watch_pool
 from app.observability.health import health
 from app.realtime.connection import CLOSE_SECONDS
 from app.realtime.node import current_node
 from app.serving.delivery_desk import desk
 from app.serving.direct_connection import DirectConnection
+from app.serving.unsent import watch_unsent
 from app.serving.watch import Watch
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class NodeServer(Server):
         gc.set_threshold(10_000, 20, 20)
         health.accepting = True
         self._handing_over: asyncio.Task[None] | None = None
+        watch_pool()
+        watch_unsent(self._direct_connections)
         self._watch = Watch(current_node(), self._leave, self._come_back)
         desk.open(current_node().questions)
 
@@ -109,11 +113,14 @@ class NodeServer(Server):
         for connection in told & self.server_state.connections:
             connection.transport.close()  # a response without an end: a stream of events
 
+    def _direct_connections(self) -> list[DirectConnection]:
+        return [one for one in self.server_state.connections if isinstance(one, DirectConnection)]
+
     async def _ping_all(self) -> None:
         """Ping every connection once in PING_SECONDS, a slice at a time: one task for all, no timer each."""
         while True:
             round_started = asyncio.get_running_loop().time()
-            connections = [one for one in self.server_state.connections if isinstance(one, DirectConnection)]
+            connections = self._direct_connections()
             pause = settings.PING_SECONDS / (len(connections) // _PINGS_PER_TURN + 1)
             for start in range(0, len(connections), _PINGS_PER_TURN):
                 for connection in connections[start : start + _PINGS_PER_TURN]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from pytest_django import Settings
 
+from app.observability import metrics
 from app.realtime.broker import Broker
 from app.realtime.redis_broker import RedisBroker
 from deploy.local.redis_servers import RedisServers
@@ -33,12 +34,13 @@ async def test_a_redis_that_restarts_empty_is_joined_again_with_all_groups(alone
     async with listening(RedisBroker()) as ear:
         await ear.join(*[f"g{n}" for n in range(1_000)])
         await eventually(lambda: ear.broker.connected, "the broker is connected")
-        before = ear.broker.bus_id
+        before, failovers = ear.broker.bus_id, metrics.bus_failovers._value.get()
         await asyncio.to_thread(alone.kill, "redis-1")
         await eventually(lambda: ear.states == [True, False], "the loss is noticed")
         await asyncio.to_thread(alone.restart, "redis-1")
         await eventually(lambda: ear.broker.connected, "the broker is back")
         assert ear.broker.bus_id not in ("", before), "another life of Redis"
+        assert metrics.bus_failovers._value.get() == failovers + 1
         for n in range(1_000):
             ear.broker.publish(f"g{n}", b"again")
         await eventually(lambda: len(ear.heard) == 1_000, "every group is heard again")
@@ -49,6 +51,7 @@ async def test_who_is_told_to_joins_the_same_bus_anew_with_all_groups(alone: Red
         await ear.join(*[f"g{n}" for n in range(100)])
         await eventually(lambda: ear.broker.connected and other.broker.connected, "both are connected")
         assert ear.broker.bus_id == other.broker.bus_id != ""
+        failovers = metrics.bus_failovers._value.get()
         ear.broker.reconnect()
         await eventually(lambda: ear.states == [True, False, True], "the broker is back")
         for n in range(100):
@@ -56,6 +59,7 @@ async def test_who_is_told_to_joins_the_same_bus_anew_with_all_groups(alone: Red
         await eventually(lambda: len(ear.heard) == 100, "every group is heard again")
         assert ear.broker.bus_id == other.broker.bus_id
         assert other.states == [True]
+        assert metrics.bus_failovers._value.get() == failovers, "it is the same bus"
 
 
 async def test_a_user_needs_the_right_password_and_no_other_rights_than_documented(

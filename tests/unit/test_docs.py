@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 import app
 from app.accounts.middleware import REFUSALS
 from app.observability import metrics
+from app.observability.weighted_histogram import WeightedHistogram
 from app.realtime.close_codes import REASONS
 from app.realtime.event import Event
 from app.realtime.protocol import ERROR_CODES
@@ -65,7 +66,8 @@ def settings_in_code() -> set[str]:
 
 
 def metrics_in_code() -> set[str]:
-    found = (value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase))
+    kinds = (MetricWrapperBase, WeightedHistogram)
+    found = (value for value in vars(metrics).values() if isinstance(value, kinds))
     described = [family for metric in found for family in metric.describe()]
     return {family.name + ("_total" if family.type == "counter" else "") for family in described}
 

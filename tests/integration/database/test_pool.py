@@ -111,6 +111,11 @@ def all_done(futures: list[Future[Any]]) -> set[Any]:
     return {future.result(PATIENCE) for future in futures}
 
 
+def pool(node: Server, state: str) -> float:
+    """What the node itself says of its pool."""
+    return node.metric(f'carillon_database_pool{{state="{state}"}}')
+
+
 def test_a_crowd_shares_the_pool_and_gives_everything_back(database: str, watch: Watch) -> None:
     settings = {"DATABASE_URL": database, "DATABASE_POOL_SIZE": "2", "DATABASE_CONNECT_SECONDS": "60"}
     with server("carillon", NODE_NAME="pool-test", **settings) as node:
@@ -122,9 +127,13 @@ def test_a_crowd_shares_the_pool_and_gives_everything_back(database: str, watch:
                 answers = guest.ask(12)
                 # All of the pool waits here: nothing of the round before was lost.
                 assert wait_until(lambda: watch.count("wait_event_type = 'Lock'") == 2, PATIENCE)
+                now = {state: pool(node, state) for state in ("open", "idle", "allowed")}
+                assert now == {"open": 2, "idle": 0, "allowed": 2}
+                assert wait_until(lambda: pool(node, "waiting") > 0, PATIENCE)
             names = guest.connect(12)
             assert (all_done(answers), all_done(names)) == ({200}, {"Ada"})
         assert wait_until(lambda: watch.count("state <> 'idle'") == 0, PATIENCE)
+        assert wait_until(lambda: (pool(node, "waiting"), pool(node, "idle")) == (0, 2), PATIENCE)
     assert watch.most == 2
 
 

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from app.journal.models import StoredEvent, StreamPosition
 from app.journal.reader import Reader, read_streams
 from app.journal.writer import Writer
-from app.realtime.stream import StreamRead, Unreadable
+from app.realtime.stream import StreamEvent, StreamRead, Unreadable
 from app.realtime.stream_order import NOWHERE
 from tests.unit.journal.notes import PLAIN, banned, note
 
@@ -50,12 +50,16 @@ async def test_any_number_of_streams_is_one_query(writer: Writer, streams: None)
 
 
 async def test_events_come_as_they_were_committed(
-    writer: Writer, reader: Reader, committed: list[tuple[str, object]]
+    writer: Writer, reader: Reader, committed: list[tuple[str, StreamEvent]]
 ) -> None:
     await writer.append(note("notes.a", "dong é ✓"))
     await writer.append(banned("u2"))
     read = (await reader.read({"notes.a": 0}, 10, PLENTY))["notes.a"]
-    assert read.events == [event for _, event in committed]
+    assert [event[:4] for event in read.events] == [event[:4] for _, event in committed]
+    assert [event.at for event in read.events] == pytest.approx(
+        [event.at for _, event in committed], abs=0.002
+    )
+    assert not any(event.local for event in read.events), "this node may have nothing to do with it"
     assert [event.removes for event in read.events] == ["", "u2"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from app.journal.backend import BadData, RolledBack, StreamLocked, Unanswered
 from app.journal.entry import Busy, Entry, OutcomeUnknown, Refused, Stored
@@ -105,9 +106,11 @@ async def test_the_next_batch_collects_while_one_is_at_the_database(writer: Writ
     futures = [writer.append(entry) for entry in entries]
     await asyncio.sleep(0)
     assert len(database.batches) == 1
+    assert REGISTRY.get_sample_value("carillon_journal_waiting") == 3
     database.release()
     await asyncio.gather(*futures)
     assert database.batches[1:] == [entries]
+    assert REGISTRY.get_sample_value("carillon_journal_waiting") == 0
 
 
 async def test_a_batch_has_its_bounds(writer: Writer, database: Played) -> None:

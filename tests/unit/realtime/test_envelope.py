@@ -32,9 +32,11 @@ STREAM_ENVELOPES = st.builds(
         sequence=st.integers(1, 2**53),
         payload=st.binary(),
         removes=st.text(st.characters(codec="utf-8"), max_size=128),
+        at=st.floats(0, 2**40),
+        local=st.just(False),  # whoever reads it from the bus has not stored it
     ),
 )
-STREAM_EXAMPLE = StreamEnvelope(b"12345678", 8, StreamEvent(2**52, 57, b'{"event": "x"}', "u12"))
+STREAM_EXAMPLE = StreamEnvelope(b"12345678", 8, StreamEvent(2**52, 57, b'{"event": "x"}', "u12", 1.75e9))
 EXAMPLE = Envelope(b"12345678", 7, Delivery.LATEST, "room", b'{"event": "x"}')
 
 
@@ -67,7 +69,7 @@ def test_an_envelope_that_is_cut_off_is_refused(envelope: Envelope | StreamEnvel
 
 def test_another_version_is_refused_and_named() -> None:
     data = bytes([STREAM_VERSION + 1]) + pack(EXAMPLE)[1:]
-    with pytest.raises(UnknownEnvelope, match="version 3, expected 1 or 2"):
+    with pytest.raises(UnknownEnvelope, match="version 4, expected 1 or 3"):
         unpack(data)
 
 

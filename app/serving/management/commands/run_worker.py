@@ -12,6 +12,7 @@ from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from app.database.pool import watch_pool
 from app.realtime.node import stop_node
 from app.realtime.task_queue import TaskQueue
 from app.serving.internal_port import InternalPort
@@ -49,6 +50,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"INTERNAL_PORT {settings.INTERNAL_PORT} cannot be used: {error.strerror}"
             ) from None
+        watch_pool()
         internal_port.start()
         try:
             asyncio.run(_work(application, channels or routed, queue))

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -59,6 +60,10 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True):
 
 class Number(msgspec.Struct, forbid_unknown_fields=True):
     number: int
+
+
+class Until(msgspec.Struct, forbid_unknown_fields=True):
+    file: str
 
 
 class Group(msgspec.Struct, forbid_unknown_fields=True):
@@ -120,9 +125,10 @@ class Consumer(RealtimeConsumer):
         raise RuntimeError("this command always fails")
 
     @command("block")
-    def block(self, data: Number) -> None:
-        """The event loop stands still for so many seconds."""
-        time.sleep(data.number)
+    def block(self, data: Until) -> None:
+        """The event loop stands still until there is such a file."""
+        while not Path(data.file).exists():
+            time.sleep(0.05)
 
     @command("close_code_of")
     def close_code_of(self, data: Group) -> Number:

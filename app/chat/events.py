@@ -110,7 +110,7 @@ class RoomJoined(Event):
     position: Position
     resumed: bool
     reset: Reset | None
-    messages: list[KeptMessage] | msgspec.Raw
+    messages: msgspec.Raw
     earlier: bool
     last_read: int | None
     unread: int
@@ -175,5 +175,5 @@ class History(msgspec.Struct, frozen=True):
     """A page of older messages, oldest first; `earlier`: there are more before them."""
 
     room: str
-    messages: list[KeptMessage]
+    messages: msgspec.Raw
     earlier: bool

@@ -8,7 +8,6 @@ from itertools import starmap
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
-from django.conf import settings
 from django.db import Error as DatabaseError
 
 from app.chat import memberships, selectors
@@ -19,7 +18,7 @@ from app.database.snapshot import one_snapshot
 from app.database.thread import in_database_thread
 from app.journal.reader import read_streams
 from app.observability import metrics
-from app.realtime.node import Node
+from app.realtime.node import Node, bytes_at_once
 from app.realtime.protocol import CommandError
 from app.realtime.stream import Position, Reset, StreamEvent, reset_reason
 from app.realtime.stream_audience import CATCH_UP_LIMIT
@@ -30,7 +29,11 @@ RETRY_SECONDS: Final = 1.0
 """When to ask again while the database is away."""
 
 READ_BYTES: Final = 16 * 2**20
-"""Of events, in one read for all who share it: what is sent to them is bounded by far less each."""
+"""Of events, and of snapshots, in one read for all who share it: what is sent to them is bounded by far less
+each."""
+
+ROOMS_AT_ONCE: Final = 50
+"""Whose messages are in memory together, before they are encoded."""
 
 NOTHING: Final = msgspec.Raw(b"[]")
 
@@ -38,11 +41,10 @@ Answer = TypeVar("Answer")
 
 
 class Budget:
-    """Bytes of events that one command may be answered with: with more, the next event would find the
-    connection over its budget of unsent bytes, and the client would never arrive."""
+    """Bytes of events that one command may be answered with."""
 
     def __init__(self) -> None:
-        self._left = int(settings.UNSENT_LIMIT_BYTES) // 2
+        self._left = bytes_at_once()
         self._taken: dict[str, int] = {}
 
     def take(self, slug: str, size: int) -> bool:
@@ -85,6 +87,14 @@ class RoomRead(NamedTuple):
     earlier: bool = False
 
 
+class Page(NamedTuple):
+    """Messages, encoded, oldest first: as many as a connection is sent at once, but one at least. `earlier`:
+    there are more before them."""
+
+    messages: msgspec.Raw
+    earlier: bool
+
+
 class RoomReads:
     """One node's reads."""
 
@@ -103,9 +113,9 @@ class RoomReads:
             metrics.resumes.labels(read.reset or "resumed").inc()
         return read
 
-    async def messages_before(self, slug: str, person: str, before: int, limit: int) -> Latest:
+    async def messages_before(self, slug: str, person: str, before: int, limit: int) -> Page:
         """See `selectors.messages_before`."""
-        return await _in_time(partial(selectors.messages_before, slug, person, before, limit))
+        return await _in_time(lambda: _page(selectors.messages_before(slug, person, before, limit)))
 
     async def members_of(self, slug: str, person: str) -> RoomMembers:
         """See `memberships.members_of`."""
@@ -159,17 +169,47 @@ def _read(questions: list[Question]) -> list[RoomRead | Exception]:
             elif question.snapshot and not answer.resumed:
                 wanted.add(answer.standing.room_id)
         reads = read_streams(lowest, CATCH_UP_LIMIT, READ_BYTES)
-        latest = selectors.latest_messages(wanted)
-    encoded = {room: msgspec.Raw(msgspec.json.encode(one.messages)) for room, one in latest.items()}
+        pages = _latest_pages(sorted(wanted))
     for n, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         if not isinstance(answer, RoomRead):
             continue
         room = answer.standing.room_id
         if answer.size:
             answers[n] = answer._replace(events=reads[room_group(question.slug)].events)
-        elif room in encoded and not answer.resumed:
-            answers[n] = answer._replace(messages=encoded[room], earlier=latest[room].earlier)
+        elif question.snapshot and not answer.resumed:
+            page = pages.get(room)
+            answers[n] = _too_many() if page is None else answer._replace(**page._asdict())
     return answers
+
+
+def _latest_pages(rooms: list[int]) -> dict[int, Page]:
+    """What each of these rooms shows first; the last ones are missing if all would be too much."""
+    pages: dict[int, Page] = {}
+    size = 0
+    for start in range(0, len(rooms), ROOMS_AT_ONCE):
+        if size >= READ_BYTES:
+            break
+        for room, latest in selectors.latest_messages(rooms[start : start + ROOMS_AT_ONCE]).items():
+            pages[room] = page = _page(latest)
+            size += len(bytes(page.messages))
+    return pages
+
+
+def _page(latest: Latest) -> Page:
+    fitting: list[bytes] = []
+    left = bytes_at_once()
+    for message in reversed(latest.messages):
+        encoded = msgspec.json.encode(message)
+        left -= len(encoded) + 1
+        if fitting and left < 0:
+            break
+        fitting.append(encoded)
+    messages = msgspec.Raw(b"[%b]" % b",".join(reversed(fitting)))
+    return Page(messages, latest.earlier or len(fitting) < len(latest.messages))
+
+
+def _too_many() -> CommandError:
+    return CommandError("busy", "too many come back at once: try again", RETRY_SECONDS)
 
 
 def _place_behind(question: Question, standing: Standing | CommandError) -> Place | None:
@@ -205,7 +245,7 @@ def _answer(
         return RoomRead(standing, False, Reset.TOO_FAR)
     more = max(0, size - streams.get(stream, 0))
     if sum(streams.values()) + more > READ_BYTES:
-        return CommandError("busy", "too many come back at once: try again", RETRY_SECONDS)
+        return _too_many()
     streams[stream] = streams.get(stream, 0) + more
     return RoomRead(standing, True, None, size=size)
 

@@ -27,6 +27,9 @@ UNREAD_LIMIT: Final = 100
 """Messages behind a mark that are looked at: nobody reads the difference, and everybody who comes back is
 counted for."""
 
+PLACE_BYTES: Final = 128
+"""What an event takes beside its payload when it is sent: its place in the stream, and the frame."""
+
 Pair = tuple[str, str]
 """A room's slug and a person's id."""
 
@@ -110,7 +113,8 @@ def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
 
 
 def sizes_behind(places: Collection[Place]) -> dict[Place, int]:
-    """How many bytes of events each stream has behind the sequence that stands with it; one query."""
+    """How many bytes of events each stream has behind the sequence that stands with it, as they are sent; one
+    query."""
     if not places:
         return {}
     asked = [{"stream": stream, "after": after} for stream, after in places]
@@ -234,7 +238,8 @@ LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
 _SIZES: Final = {
     vendor: f"""
 SELECT a.stream, a.after, (
-    SELECT sum({size}) FROM journal_event e WHERE e.position_id = s.id AND e.sequence > a.after
+    SELECT sum({size} + {PLACE_BYTES}) FROM journal_event e
+    WHERE e.position_id = s.id AND e.sequence > a.after
 )
 FROM {places} JOIN journal_position s ON s.stream = a.stream
 """  # noqa: S608

@@ -50,6 +50,12 @@ class BusChanged(Event):
     connected: bool
 
 
+def bytes_at_once() -> int:
+    """What one connection is sent at once at most: with more, the next event would find it over its budget of
+    unsent bytes, and whoever reads slowly would come back again and again, and never arrive."""
+    return int(settings.UNSENT_LIMIT_BYTES) // 2
+
+
 class Node:
     """One node, bound to the event loop it is made on.
 
@@ -61,7 +67,14 @@ class Node:
         self.incarnation = secrets.token_bytes(8)
         self.broker = broker
         self.hub = Hub(asyncio.get_running_loop().call_soon)
-        self.streams = Streams(self.hub, broker.subscribe, self._release, self._stream_to_bus, self.healthy)
+        self.streams = Streams(
+            self.hub,
+            broker.subscribe,
+            self._release,
+            self._stream_to_bus,
+            self.healthy,
+            catch_up_bytes=bytes_at_once(),
+        )
         self.ending: AsyncGenerator[None, None] | None = None
         self._parts: dict[Callable[[Node], Any], Any] = {}
         self._before_stop: list[Callable[[], Awaitable[None]]] = []

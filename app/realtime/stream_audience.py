@@ -22,7 +22,8 @@ from app.realtime.stream_order import StreamOrder
 logger = logging.getLogger(__name__)
 
 CATCH_UP_LIMIT: Final = 1_000
-"""Events that one who comes back is sent one by one; who missed more starts over from a snapshot."""
+"""Events that one who comes back is sent one by one; who missed more, or more bytes than a connection is sent
+at once, starts over from a snapshot."""
 
 TAIL_LIMIT: Final = 1_000
 """Events kept for those who are joining; who takes longer asks the database again."""
@@ -70,6 +71,11 @@ class Following:
         self._audience: StreamAudience | None = audience
 
     @property
+    def size(self) -> int:
+        """Bytes of what it could be sent, without places and frames."""
+        return sum(len(event.payload) for event in self.events)
+
+    @property
     def reach(self) -> int:
         """The last sequence that it has or could be sent."""
         return self.after.sequence + len(self.events)
@@ -115,6 +121,7 @@ class StreamAudience:
         "_ahead",
         "_asked",
         "_attached",
+        "_catch_up_bytes",
         "_encoded",
         "_hub",
         "_order",
@@ -131,8 +138,11 @@ class StreamAudience:
         hub: Hub,
         account: DeliveryAccount,
         schedule: Callable[[Callable[[], None]], object],
+        *,
+        catch_up_bytes: int,
     ) -> None:
         self._stream = stream
+        self._catch_up_bytes = catch_up_bytes
         self._order = order
         self._hub = hub
         self._account = account
@@ -221,6 +231,9 @@ class StreamAudience:
             reason = reset_reason(Position(following.after.epoch, following.reach), read, CATCH_UP_LIMIT)
             if reason is None:
                 further |= following.learn(read.events)
+                if following.size > self._catch_up_bytes:
+                    reason = Reset.TOO_FAR
+            if reason is None:
                 self._settle(following)
             else:
                 further = True
@@ -248,7 +261,7 @@ class StreamAudience:
             following.end()
 
     def _send_away(self, following: Following, reason: Reset) -> None:
-        self._write(following, [encode_event(StreamReset(self._stream, reason))])
+        self._write(following, Batch([encode_event(StreamReset(self._stream, reason))]))
         following.has_ended(Ended(reason), self._schedule)
 
     def _settle(self, following: Following) -> None:
@@ -273,7 +286,11 @@ class StreamAudience:
         removed = next((i for i, event in enumerate(between, 1) if event.removes == following.person), None)
         if between:
             sent = between[:removed]
-            if self._write(following, [self._encode_once(event) for event in sent]):
+            batch = Batch([self._encode_once(event) for event in sent])
+            if len(batch.joined) > self._catch_up_bytes:
+                self._send_away(following, Reset.TOO_FAR)
+                return
+            if self._write(following, batch):
                 first, last = sent[0], sent[-1]
                 self._account.recovered(self._stream, first.epoch, first.sequence, last.sequence)
         if removed is None:
@@ -283,11 +300,11 @@ class StreamAudience:
         else:
             following.has_ended(Ended(None), self._schedule)
 
-    def _write(self, following: Following, events: list[EncodedEvent]) -> bool:
+    def _write(self, following: Following, batch: Batch) -> bool:
         try:
-            return following.subscriber.deliver(Batch(events)) is not False
+            return following.subscriber.deliver(batch) is not False
         except Exception:
-            logger.exception("a subscriber failed to take %d events", len(events))
+            logger.exception("a subscriber failed to take %d events", len(batch.events))
             return False
 
     def _encode(self, event: StreamEvent, written: Callable[[int], None] | None = None) -> EncodedEvent:

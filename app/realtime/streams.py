@@ -70,6 +70,7 @@ class _Active:
 class Streams:
     """The streams of one node. `keep` subscribes the node to a group on the bus and is done when that is
     confirmed or the bus is known down; `release` takes it back; `to_bus` publishes to the other nodes.
+    Nobody is caught up with more than `catch_up_bytes`.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Streams:
         release: Callable[[str], None],
         to_bus: Callable[[str, StreamEvent], bool],
         healthy: Callable[[], bool],
+        *,
+        catch_up_bytes: int,
     ) -> None:
         self.healthy = healthy
         """Whether the bus is thought to bring everything."""
@@ -86,6 +89,7 @@ class Streams:
         self._keep = keep
         self._release = release
         self._to_bus = to_bus
+        self._catch_up_bytes = catch_up_bytes
         self._loop = asyncio.get_running_loop()
         self.account = DeliveryAccount(self._loop.time)
         self._held_bytes = HeldBytes()
@@ -128,7 +132,14 @@ class Streams:
         active = self._streams.get(stream)
         if active is None:
             order = StreamOrder(self._held_bytes)
-            audience = StreamAudience(stream, order, self._hub, self.account, self._loop.call_soon)
+            audience = StreamAudience(
+                stream,
+                order,
+                self._hub,
+                self.account,
+                self._loop.call_soon,
+                catch_up_bytes=self._catch_up_bytes,
+            )
             active = self._streams[stream] = _Active(stream, order, audience)
             metrics.streams.inc()
         active.pins += 1

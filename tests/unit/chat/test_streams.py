@@ -1,9 +1,12 @@
 """Positions: who joins, comes back or pages gets all of it, once, in order; and nobody else does."""
 
 import asyncio
+import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connection
 from pytest_django import Settings
@@ -11,7 +14,7 @@ from pytest_django import Settings
 from app.chat import room_reads
 from app.chat.models import Membership, Message, Role, Room
 from app.chat.read_markers import markers_of
-from app.chat.room_reads import Question, RoomRead, reads_of
+from app.chat.room_reads import Budget, Question, RoomRead, reads_of
 from app.chat.services import close_room, open_room
 from app.database.thread import in_database_thread
 from app.journal.keys import new_key
@@ -145,6 +148,46 @@ async def test_a_snapshot_has_the_latest_messages_and_history_the_others(setting
         assert (texts(page["messages"]), page["earlier"]) == (["1", "2"], False)
 
 
+async def test_no_page_is_larger_than_a_connection_can_be_sent(settings: Settings) -> None:
+    settings.UNSENT_LIMIT_BYTES = 20_000
+    async with client(ADA) as ada:
+        for number in range(5):
+            await ada.post(f"{number}{chr(1) * 600}")  # six times as long in JSON
+        joined = await join(ada)
+        page, said = joined, texts(joined["messages"])
+        while page["earlier"]:
+            assert 0 < len(json.dumps(page["messages"], separators=(",", ":"))) <= 10_000
+            before = page["messages"][0]["sequence"]
+            page = await ada.command("chat.history", room="lobby", before=before)
+            said = texts(page["messages"]) + said
+        assert len(joined["messages"]) == 2
+        assert [text[0] for text in said] == ["0", "1", "2", "3", "4"]
+        settings.UNSENT_LIMIT_BYTES = 2_000
+        joined = await join(ada)
+        page = await ada.command("chat.history", room="lobby", before=2)
+        assert (len(joined["messages"]), joined["earlier"]) == (1, True), "one at least"
+        assert (len(page["messages"]), page["earlier"]) == (1, False)
+
+
+async def test_snapshots_of_many_rooms_are_read_a_few_at_a_time_and_not_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room_reads, "ROOMS_AT_ONCE", 2)
+    slugs = [f"room-{number}" for number in range(5)]
+    for slug in slugs:
+        await in_database_thread(partial(open_room, slug, slug))
+    async with client(ADA) as ada:
+        for slug in slugs:
+            await ada.post(slug, slug)
+        questions = [Question(slug, ADA.id, None, Budget()) for slug in slugs]
+        reads = await asyncio.gather(*(reads_of(current_node()).room(one) for one in questions))
+        assert [msgspec.json.decode(read.messages)[0]["text"] for read in reads] == slugs
+        monkeypatch.setattr(room_reads, "READ_BYTES", 1)
+        asked = (reads_of(current_node()).room(one) for one in questions)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [getattr(answer, "code", "") for answer in answers] == ["", "", "busy", "busy", "busy"]
+
+
 async def test_a_room_that_the_release_before_opened_gets_its_stream() -> None:
     await in_database_thread(lambda: Room.objects.create(slug="old", title="Old"))
     async with client(ADA) as ada:
@@ -255,10 +298,8 @@ async def test_no_more_is_caught_up_with_than_a_connection_can_be_sent(settings:
         await bob.command("chat.leave_room", room="lobby")
         await ada.post("z" * 3000)
         joined = await join(bob, position=places[0][1])
-        assert (joined["reset"], [text[0] for text in texts(joined["messages"])]) == (
-            "too_far",
-            ["x", "y", "z"],
-        )
+        assert (joined["reset"], joined["earlier"]) == ("too_far", True)
+        assert [text[0] for text in texts(joined["messages"])] == ["y", "z"], "nor is a snapshot larger"
 
 
 async def test_what_is_too_much_is_not_even_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,14 @@
 import asyncio
 
 import pytest
+from pytest_django import Settings
 
 from app.realtime import streams as streams_module
+from app.realtime.event import Delivery, EncodedEvent
 from app.realtime.node import Node
-from app.realtime.stream import Reset
+from app.realtime.stream import Reset, placed
 from app.realtime.stream_audience import CATCH_UP_LIMIT, Ended
+from app.realtime.stream_order import NOWHERE
 from app.realtime.stream_schedule import FILL_SECONDS
 from tests.unit.realtime.streams.guests import ROOM, Guest, end_of_tick, here
 from tests.unit.realtime.streams.stored_streams import Database, PlayedBus
@@ -203,6 +206,42 @@ async def test_who_cannot_go_on_is_told_why(
     await asyncio.sleep(1)
     assert ada.frames == [{"event": "stream.reset", "data": {"stream": ROOM, "reason": reason}}]
     assert ada.ended == [Ended(reason)]
+
+
+@pytest.mark.parametrize("read", [False, True])
+async def test_who_missed_more_bytes_than_a_connection_is_sent_at_once_starts_over(
+    bus: PlayedBus, database: Database, settings: Settings, read: bool
+) -> None:
+    """`read`: what was missed, by the caller."""
+    events = [database.store(ROOM) for _ in range(10)]
+    settings.UNSENT_LIMIT_BYTES = 2 * 6 * len(EncodedEvent(placed(ROOM, events[-1]), Delivery.DURABLE).frame)
+    node = Node("node-1", bus)
+    node.streams.start(database.read)
+    ada, bob = await Guest(node).enter(), await Guest(node).enter()
+    ada.follow(3, events=events[3:] if read else [])
+    bob.follow(4, events=events[4:] if read else [])
+    await asyncio.sleep(FILL_SECONDS)
+    bus.brings(ROOM, database.store(ROOM))
+    await end_of_tick()
+    assert (ada.got, ada.ended) == (["stream.reset"], [Ended(Reset.TOO_FAR)])
+    assert bob.got == [5, 6, 7, 8, 9, 10, 11]
+    await node.stop()
+
+
+async def test_what_was_missed_is_not_even_collected_where_it_is_too_much(
+    bus: PlayedBus, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams_module, "READ_EVENTS", 10)
+    settings.UNSENT_LIMIT_BYTES = 2 * 12 * len(database.store(ROOM).payload)
+    for _ in range(100):
+        database.store(ROOM)
+    node = Node("node-1", bus)
+    node.streams.start(database.read)
+    ada = (await Guest(node).enter()).follow(0)
+    await asyncio.sleep(1)
+    assert (ada.got, ada.ended) == (["stream.reset"], [Ended(Reset.TOO_FAR)])
+    assert max(after for asked in database.asked for after in asked.values() if after < NOWHERE) == 10
+    await node.stop()
 
 
 async def test_who_missed_no_more_than_the_limit_is_caught_up(node: Node, database: Database) -> None:

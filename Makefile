@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TAG ?= $(VERSION)
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node start-node failover clean-data bench image push package push-chart compose-env test test-browser test-chart test-image test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
+.PHONY: help setup run status kill-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-chart test-image test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ help: ## this list
 .venv/dev: .venv/run requirements/dev.txt
 	@echo "installing what tests and checks need (once)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && touch $@
+
+.venv-load/load: requirements/load.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "carillon: needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
+	@echo "installing what load tests need (once)"
+	@$(PYTHON) -m venv .venv-load && .venv-load/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/load.txt && touch $@
 
 ## See it run
 run: .venv/run ## Redis, Sentinels and NODES=3 nodes on PORT=8000; Ctrl-C ends them
@@ -77,6 +82,9 @@ test-cluster-all: .venv/dev ## all of tests/cluster: production, failing migrati
 bench: .venv/dev ## what it can do, against a bare send loop and stock Channels: ONLY=fanout ROUNDS=7 CONNECTIONS=1000 IDLE=10000 SECONDS=5 SAVE=1
 	@$(BIN)/python -m loadtest.bench $(foreach figure,$(ONLY),--only $(figure)) $(if $(SAVE),--save) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(IDLE),--idle $(IDLE)) $(if $(SECONDS),--seconds $(SECONDS))
 
+loadtest: .venv/run .venv-load/load ## the proof that nodes hear each other, by Locust: SCENARIO=cross_node USERS=150 STEADY=30 PROCESSES=2 WEB=1
+	@$(BIN)/python -m loadtest.local $(or $(SCENARIO),cross_node)
+
 check: .venv/dev ## format, lint, types, import ladder, duplicated code, Dockerfile, shell scripts, compose file, documentation
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -101,6 +109,7 @@ lock: .venv/dev ## compile requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt requirements/reload.in -o requirements/reload.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt pyproject.toml requirements/run.in -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/run.txt pyproject.toml requirements/run.in requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/load.in -o requirements/load.txt
 
 ## Ship it
 image: ## the container image, as IMAGE=carillon TAG=(the version); TARGET=dev is the one that follows edits

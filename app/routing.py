@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from django.conf import settings
 from django.urls import path, re_path
 
 from app.accounts.consumers import AccountTasks
@@ -10,11 +11,17 @@ from app.chat.consumers import ChatConsumer, RoomConsumer
 from app.chat.event_stream import event_stream
 from app.chat.models import SLUG_PATTERN
 from app.journal.consumers import JournalTasks
+from app.markers.consumers import MarkerConsumer
 
 # Django's stubs know views only; Channels routes ASGI applications by the same patterns.
 websocket_urlpatterns = [
     path("realtime/", ChatConsumer.as_asgi()),  # type: ignore[arg-type]
     re_path(rf"^realtime/rooms/(?P<slug>{SLUG_PATTERN})/\Z", RoomConsumer.as_asgi()),  # type: ignore[arg-type]
+    *(
+        [re_path(rf"^markers/(?P<name>{SLUG_PATTERN})/\Z", MarkerConsumer.as_asgi())]
+        if settings.MARKERS_ALLOWED
+        else []
+    ),
     re_path("", partial(refuse, "no_door")),  # type: ignore[arg-type]
 ]
 

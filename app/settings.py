@@ -181,6 +181,7 @@ try:
     INTERNAL_PORT = env.int("INTERNAL_PORT", 0, validate=validate.Range(0, 65535))
     GUESTS_ALLOWED = env.bool("GUESTS_ALLOWED", True)
     SIGN_UP_ALLOWED = env.bool("SIGN_UP_ALLOWED", True)
+    MARKERS_ALLOWED = env.bool("MARKERS_ALLOWED", not PRODUCTION)
     TICKET_SECONDS = env.int("TICKET_SECONDS", 30, validate=validate.Range(5, 600))
 
     # --- The bus ---------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def percentile(seconds: Sequence[float], share: float) -> float:
 
 def posts(rooms: Sequence[str], count: int) -> deque[Post]:
     """`count` posts, to one room after the other. Their keys are UUIDv7 of now, in the order of posting."""
-    draw = random.Random()  # noqa: S311  # a key has to be unique, not secret
+    draw = random.Random()
     now = time_ns() // 1_000_000
     made: deque[Post] = deque()
     for number in range(1, count + 1):
@@ -99,7 +99,7 @@ class Posting:
         What is due while no connection is free waits, and its answer counts from when it was due. Raises
         `WireError` for a refusal, and when the last answers do not come.
         """
-        draw = random.Random(5)  # noqa: S311  # the same moments in every run
+        draw = random.Random(5)
         idle = deque(self._posters)
         under_way: dict[Line, tuple[Post, float]] = {}
         answers: list[Answer] = []

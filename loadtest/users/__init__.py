@@ -1,0 +1,1 @@
+"""Who the load is made of: one small file for each way of using a deployment."""

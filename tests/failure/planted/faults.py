@@ -141,12 +141,12 @@ def never_asks_the_database() -> None:
 
     read_all = Streams._read_all
 
-    async def read_new_ones(self: Any, wanted: Any, sweeping: Any) -> None:
+    async def read_new_ones(self: Any, wanted: Any, sweeping: Any, patient: Any) -> None:
         for active in wanted:
             self._schedule.forget(active)
         new = [active for active in wanted if not active.order.started or active.audience.short]
         if new:
-            await read_all(self, new, False)
+            await read_all(self, new, False, False)
 
     Streams._read_all = read_new_ones  # type: ignore[method-assign]
 

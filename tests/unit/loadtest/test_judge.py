@@ -93,7 +93,8 @@ def test_what_one_process_said_another_has_to_hear() -> None:
 
 def test_whoever_left_is_not_expected_to_have_heard_what_came_later() -> None:
     account = Account()
-    account.say(said(1)), account.say(said(2))
+    account.say(said(1))
+    account.say(said(2))
     bob = listener("bob", "node-2")
     account.listeners.append(bob)
     hear(account, bob, 1)

@@ -60,13 +60,14 @@ def _database(url: str) -> dj_database_url.DBConfig:
 def _sqlite(database: dj_database_url.DBConfig) -> None:
     database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",  # takes the write lock first, so no transaction fails half-way
-        "timeout": 5,
+        "timeout": 2,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 
 
 def _postgres(database: dj_database_url.DBConfig) -> None:
     """Nothing that lasts longer than a transaction is asked of a connection: PgBouncer may stand between."""
+    database["ENGINE"] = "app.database.postgresql"
     if not database["NAME"]:
         raise EnvError(
             'Environment variable "DATABASE_URL" invalid: expected the name of a database, after the host'
@@ -351,6 +352,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "app.serving.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
+    "app.database.middleware.DatabaseAwayMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -426,6 +428,19 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    # A database that is away is told once by who asks it (OutageLog); the pool would tell of each attempt.
-    "loggers": {"psycopg.pool": {"level": "ERROR"}},
+    # An outage of the database is told when it begins and when it ends, and not for each request.
+    "filters": {
+        "not_of_an_outage": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": "ext://app.database.outage.is_news",
+        },
+        "not_503": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", 0) != 503,
+        },
+    },
+    "loggers": {
+        "psycopg.pool": {"filters": ["not_of_an_outage"]},
+        "django.request": {"filters": ["not_503"]},
+    },
 }

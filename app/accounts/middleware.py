@@ -16,7 +16,7 @@ from app.accounts.tickets import TicketRefused
 from app.accounts.verification import Verification
 from app.observability import metrics
 from app.realtime.identity import Identity
-from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX
+from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX, encode_refusal
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -34,6 +34,9 @@ REFUSALS: Final = {
 }
 """Reason of a refusal (the label of `connections_refused`) to its HTTP status and what it says."""
 metrics.appear(metrics.connections_refused, REFUSALS)
+
+RETRY_SECONDS: Final = 1
+"""When to come back where it was 503."""
 
 
 class OriginCheck:
@@ -144,6 +147,12 @@ async def refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> Non
             return
         prefix = "websocket."
     status, text = REFUSALS[reason]
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    retry_after = RETRY_SECONDS if status == 503 else None
+    kind, body = b"text/plain; charset=utf-8", f"{reason}: {text}\n".encode()
+    if scope["type"] == "http":
+        kind, body = b"application/json", encode_refusal(reason, text, retry_after)
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
+    if retry_after is not None:
+        headers.append((b"retry-after", b"%d" % retry_after))
     await send({"type": f"{prefix}http.response.start", "status": status, "headers": headers})
-    await send({"type": f"{prefix}http.response.body", "body": f"{reason}: {text}\n".encode()})
+    await send({"type": f"{prefix}http.response.body", "body": body})

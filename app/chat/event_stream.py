@@ -6,6 +6,7 @@ import asyncio
 import re
 from asyncio import Future, Task
 from collections.abc import Awaitable, Callable, MutableMapping
+from math import ceil
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -14,13 +15,14 @@ from django.conf import settings
 
 from app.chat.connected_rooms import ConnectedRooms
 from app.chat.events import RoomJoined
+from app.chat.room_reads import RETRY_SECONDS
 from app.observability import metrics
 from app.realtime import close_codes
 from app.realtime.connection import Batch
 from app.realtime.event import Delivery
 from app.realtime.mailbox_connection import MailboxConnection
 from app.realtime.node import current_node
-from app.realtime.protocol import CommandError
+from app.realtime.protocol import CommandError, encode_refusal
 from app.realtime.stream import Position
 from app.realtime.stream_audience import Ended
 
@@ -71,12 +73,12 @@ class ListeningConnection(MailboxConnection):
 async def event_stream(scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI application for `GET /rooms/<slug>/events/`; `scope["identity"]` says who it is."""
     if scope["method"] != "GET":
-        await _answer(send, 405, "expected GET")
+        await _answer(send, 405, CommandError("invalid_data", "expected GET"))
         return
     try:
         after = _position(scope)
     except ValueError as error:
-        await _answer(send, 400, str(error))
+        await _answer(send, 400, CommandError("invalid_data", str(error)))
         return
     listener = _Listener(scope, receive, send)
     metrics.connections.labels("events").inc()
@@ -113,7 +115,7 @@ class _Listener:
         try:
             joined = await self._rooms.join(self._slug, after)
         except CommandError as error:
-            await _answer(self._send, STATUS.get(error.code, 503), error.message)
+            await _answer(self._send, STATUS.get(error.code, 503), error)
             return
         await self._send({"type": "http.response.start", "status": 200, "headers": _headers(self._scope)})
         for callback in self._scope.get("on_accept", ()):
@@ -198,12 +200,13 @@ def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def _answer(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+async def _answer(send: Send, status: int, error: CommandError) -> None:
+    headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     if status == 503:
-        headers.append((b"retry-after", b"1"))
+        headers.append((b"retry-after", b"%d" % ceil(error.retry_after or RETRY_SECONDS)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": f"{text}\n".encode()})
+    body = encode_refusal(error.code, error.message, error.retry_after)
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -13,11 +13,15 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from app.database.outage import DatabaseAway
+
 Answer = TypeVar("Answer")
 
 
 class OutageLog:
-    """One line when `what` begins to fail and one when it works again: every client meets the same error."""
+    """One line when `what` begins to fail and one when it works again: every client meets the same error.
+
+    None for a database that is known to be away."""
 
     def __init__(self, logger: logging.Logger, what: str) -> None:
         self._logger = logger
@@ -26,6 +30,8 @@ class OutageLog:
 
     def failed(self, error: Exception) -> None:
         """With the traceback, unless it is the database that says what is wrong with it."""
+        if isinstance(error, DatabaseAway):
+            return  # told already, for all
         if not self._failing:
             self._failing = True
             expected = isinstance(error, DatabaseError)

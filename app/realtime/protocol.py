@@ -126,7 +126,16 @@ def encode_reply(command_id: int, data: Any) -> bytes:
 
 def encode_error(command_id: int | None, error: CommandError) -> bytes:
     """The answer to a command that was refused; `id` is null when the frame had none that could be read."""
-    body: dict[str, Any] = {"code": error.code, "message": error.message}
-    if error.retry_after is not None:
-        body["retry_after"] = ceil(error.retry_after * 1000) / 1000  # never too early
-    return _encoder.encode({"id": command_id, "error": body})
+    return _encoder.encode({"id": command_id, "error": _error(error.code, error.message, error.retry_after)})
+
+
+def encode_refusal(code: str, message: str, retry_after: float | None = None) -> bytes:
+    """The body of an HTTP response that refuses."""
+    return _encoder.encode({"error": _error(code, message, retry_after)})
+
+
+def _error(code: str, message: str, retry_after: float | None) -> dict[str, Any]:
+    body: dict[str, Any] = {"code": code, "message": message}
+    if retry_after is not None:
+        body["retry_after"] = ceil(retry_after * 1000) / 1000  # never too early
+    return body

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from app.database.outage import outage
 from app.journal.journal import journal_of
 from app.realtime.node import current_node, stop_node
 
@@ -16,6 +17,7 @@ async def lifespan(
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            outage.watch()
             journal_of(current_node())
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":

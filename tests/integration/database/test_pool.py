@@ -158,6 +158,6 @@ def test_nobody_meets_a_connection_that_died_with_the_database(run: Run) -> None
             postgres.start()
             assert all_done(guest.ask(8)) == {200}
             postgres.stop()
-            assert all_done(guest.ask(1)) == {500}
+            assert all_done(guest.ask(1)) == {503}
             postgres.start()
             assert wait_until(lambda: all_done(guest.ask(1)) == {200}, PATIENCE)

@@ -1,5 +1,6 @@
 """A WebSocket as an ASGI server shows it to an application, without the server."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,6 +66,7 @@ def _summary(sent: Iterable[Any]) -> Iterable[Any]:
         if kind == "http.response.start" and message["status"] != 200:
             yield message["status"]
         elif kind == "http.response.body":
-            yield message["body"].decode().partition(":")[0]
+            body = message["body"]
+            yield json.loads(body)["error"]["code"] if body[:1] == b"{" else body.decode().partition(":")[0]
         else:
             yield message["type"]

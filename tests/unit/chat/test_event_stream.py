@@ -176,7 +176,9 @@ async def test_an_empty_position_is_none() -> None:
 
 async def test_who_asks_for_a_room_that_is_not_there_is_told_its_name() -> None:
     async with listening(BOB, room="nowhere") as bob:
-        assert await asyncio.wait_for(bob.chunks.get(), 10) == "there is no room nowhere\n"
+        assert await asyncio.wait_for(bob.chunks.get(), 10) == (
+            '{"error":{"code":"not_found","message":"there is no room nowhere"}}'
+        )
 
 
 async def test_a_quiet_room_shows_that_somebody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

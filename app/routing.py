@@ -7,7 +7,7 @@ from django.urls import path, re_path
 
 from app.accounts.consumers import AccountTasks
 from app.accounts.middleware import IdentityMiddleware, OriginCheck, refuse
-from app.chat.consumers import ChatConsumer, RoomConsumer
+from app.chat.consumers import ChatConsumer, ChatTasks, RoomConsumer
 from app.chat.event_stream import event_stream
 from app.chat.models import SLUG_PATTERN
 from app.journal.consumers import JournalTasks
@@ -33,4 +33,8 @@ http_urlpatterns = [
     ),
 ]
 
-task_consumers = {"accounts": AccountTasks.as_asgi(), "journal": JournalTasks.as_asgi()}
+task_consumers = {
+    "accounts": AccountTasks.as_asgi(),
+    "journal": JournalTasks.as_asgi(),
+    "chat": ChatTasks.as_asgi(),
+}

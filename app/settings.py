@@ -330,6 +330,7 @@ except EnvError as error:
 TASK_SCHEDULE = [
     {"channel": "accounts", "type": "purge.expired.sessions", "seconds": 3600.0},
     {"channel": "journal", "type": "purge.old.events", "seconds": 3600.0},
+    {"channel": "chat", "type": "purge.guests", "seconds": 3600.0},
 ]
 
 INSTALLED_APPS = [

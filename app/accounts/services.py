@@ -8,6 +8,7 @@ from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest
 
 from app.accounts.selectors import GUEST_SESSION_KEY
+from app.realtime.identity import GUEST
 
 
 def enter_as_guest(request: HttpRequest, name: str) -> None:
@@ -16,7 +17,7 @@ def enter_as_guest(request: HttpRequest, name: str) -> None:
     if SESSION_KEY in session:
         session.flush()  # an account that may no longer log in: nothing of it goes on
     known = session.get(GUEST_SESSION_KEY)
-    guest_id = known["id"] if known else f"g{secrets.token_hex(8)}"
+    guest_id = known["id"] if known else f"{GUEST}{secrets.token_hex(8)}"
     session.cycle_key()
     session[GUEST_SESSION_KEY] = {"id": guest_id, "name": name}
 

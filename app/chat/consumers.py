@@ -6,11 +6,15 @@ Who may do what is decided where it is read or written: in the read's snapshot, 
 from asyncio import Future
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from channels.consumer import SyncConsumer
+from django.conf import settings
+from django.utils import timezone
 
 from app.chat import services
 from app.chat.commands import (
@@ -204,6 +208,13 @@ class RoomConsumer(ChatConsumer):
         else:
             self.send(joined.data)
             joined.then()
+
+
+class ChatTasks(SyncConsumer):  # type: ignore[misc]  # untyped library
+    """What nobody waits for, on the channel `chat`. Each may be done twice without harm."""
+
+    def purge_guests(self, message: dict[str, str]) -> None:
+        services.purge_guests(timezone.now() - timedelta(hours=settings.JOURNAL_KEEP_HOURS))
 
 
 def _check_text(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.functions import Now
 
 SLUG_LIMIT: Final = 40
 SLUG_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
@@ -64,6 +65,8 @@ class Membership(models.Model):
     muted = models.BooleanField(default=False, db_default=False)
     last_read = models.BigIntegerField(default=0, db_default=0)
     """The highest sequence of the room's stream that was marked as read; 0: none."""
+    used_at = models.DateTimeField(db_default=Now())
+    """When that was marked, or the membership made."""
 
     class Meta:
         constraints = [

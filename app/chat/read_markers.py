@@ -114,7 +114,7 @@ JOIN journal_position s ON s.stream = 'room.' || r.slug
 LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
 WHERE COALESCE(m.role, 'visitor') <> 'banned' AND (r.public OR COALESCE(m.role, 'visitor') <> 'visitor')
 ORDER BY r.id, p.person
-ON CONFLICT (room_id, person) DO UPDATE SET last_read = excluded.last_read
+ON CONFLICT (room_id, person) DO UPDATE SET last_read = excluded.last_read, used_at = excluded.used_at
     WHERE excluded.last_read > chat_membership.last_read
 """  # noqa: S608
     for vendor, marks in _MARKS.items()

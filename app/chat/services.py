@@ -23,7 +23,7 @@ from app.journal.entry import Entry, Stored
 from app.journal.journal import journal_of
 from app.journal.services import close_stream, open_stream, publish_on_commit
 from app.realtime.event import Event, encode_frame
-from app.realtime.identity import Identity
+from app.realtime.identity import GUEST, Identity
 from app.realtime.node import Node
 
 CHECK_ROOMS: Final = "broadcast-check-"
@@ -78,6 +78,15 @@ def close_room(slug: str) -> None:
     close_stream(room_group(slug))  # first: under its lock nothing is written to the room any more
     Message.objects.filter(room__slug=slug).delete()
     Room.objects.filter(slug=slug).delete()
+
+
+def purge_guests(older_than: datetime) -> int:
+    """Forget how far guests read who are nobody in particular and marked nothing since; how many it were.
+
+    Who is a member, muted or banned stays: somebody decided that.
+    """
+    read = Membership.objects.filter(person__startswith=GUEST, role=Role.VISITOR, muted=False)
+    return read.filter(used_at__lt=older_than).delete()[0]
 
 
 # --- What happens in a room: on a node's event loop ------------------------------------------------------

@@ -1,6 +1,11 @@
 """Who a connection belongs to, as the engine needs it: a word, not a lookup. `app.accounts` finds it out."""
 
+from typing import Final
+
 import msgspec
+
+GUEST: Final = "g"
+"""How the id of a guest begins. Who lost their session comes back with another."""
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -24,7 +24,15 @@ from app.accounts.forms import GuestForm, LogInForm, SignUpForm
 from app.accounts.selectors import claim_of_request
 
 
-class LogIn(LoginView):
+class _PlainLabels:
+    """Labels end without a colon, as everywhere on our pages."""
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        kwargs: dict[str, Any] = super().get_form_kwargs()  # type: ignore[misc]  # of the view beside it
+        return {**kwargs, "label_suffix": ""}
+
+
+class LogIn(_PlainLabels, LoginView):
     """Who has an account."""
 
     template_name = "accounts/log_in.html"
@@ -38,7 +46,7 @@ class LogIn(LoginView):
 
 
 @method_decorator([sensitive_post_parameters("password1", "password2"), never_cache], "dispatch")
-class _NewcomerView(RedirectURLMixin, FormView):  # type: ignore[type-arg]  # not subscriptable when it runs
+class _NewcomerView(_PlainLabels, RedirectURLMixin, FormView):  # type: ignore[type-arg]  # not subscriptable when it runs
     """A form for who is not signed in, where a setting allows it."""
 
     allowed_by: str

@@ -28,7 +28,7 @@ export class ConnectionStatus {
       this.#say("bad", "Connection lost. Reconnecting", "Try now", tryNow);
       this.#countDown(state.retryAt);
     } else if (state.name === "offline") {
-      this.#say("bad", "You are offline. The page reconnects when your network is back.", "Try now", tryNow);
+      this.#say("bad", "You are offline. The page reconnects by itself.", "Try now", tryNow);
     } else if (state.name === "stopped") this.#stopped(state);
     else this.#say("wait", state.attempt ? "Reconnecting…" : "Connecting…");
   }

@@ -15,7 +15,7 @@ class OpenRoomForm(forms.Form):
     access = forms.ChoiceField(
         required=False,
         choices=[
-            ("public", "Everybody: the room is in everybody's list"),
+            ("public", "Everybody: it stands in the list of rooms"),
             ("members", "Members only: nobody else sees that it is there"),
         ],
         initial="public",

@@ -4,6 +4,7 @@
  */
 
 const SHOW_LEFT = 200;
+const MUTED = "A moderator has muted you: you can read, but not write.";
 
 export class Composer {
   #form;
@@ -13,6 +14,7 @@ export class Composer {
   #send;
   #placeholder;
   #muted = false;
+  #note;
 
   /**
    * @param {HTMLFormElement} form
@@ -23,6 +25,7 @@ export class Composer {
     this.#form = form;
     this.#text = form.querySelector("textarea");
     this.#left = form.querySelector("#text-left");
+    this.#note = form.querySelector("#composer-note");
     this.#draftKey = draftKey;
     this.#send = send;
     this.#placeholder = this.#text.placeholder;
@@ -53,14 +56,17 @@ export class Composer {
   /** Whether its writer may say nothing for now; what is written stays. @param {boolean} muted */
   setMuted(muted) {
     this.#muted = muted;
-    this.#text.placeholder = muted ? "A moderator has muted you: you can read, but not write" : this.#placeholder;
+    this.#text.placeholder = muted ? "" : this.#placeholder;
+    this.#note.textContent = muted ? MUTED : "";
     this.#form.classList.toggle("muted", muted);
     this.#form.querySelector("button").disabled = muted;
   }
 
-  /** Nothing can be said here any more. */
+  /** Nothing can be said here any more; what was not sent stays to be copied. */
   close() {
     this.#form.classList.add("closed");
+    this.#form.hidden = !this.#text.value.trim();
+    this.#note.textContent = "This was not sent. It stays here for you to copy.";
     this.#text.readOnly = true;
     this.#form.querySelector("button").disabled = true;
     this.#muted = true;

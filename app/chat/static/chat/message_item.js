@@ -195,7 +195,7 @@ export class MessageItem {
       this.#actions.back();
     });
     const no = tool("Keep", back);
-    const ask = element("span", "ask", element("span", "", "Delete for everybody?"), yes, no);
+    const ask = element("span", "ask grave", element("span", "", "Delete for everybody?"), yes, no);
     ask.addEventListener("keydown", (event) => event.key === "Escape" && back());
     this.#line.replaceChildren(this.#bubble, ask);
     no.focus();
@@ -216,6 +216,7 @@ export class MessageItem {
     if (entry.state !== "failed") return [];
     const line = element("span", "", `${entry.tooOld && entry.tried ? `Perhaps not ${done}` : failed}: ${entry.note}. `);
     line.setAttribute("role", "alert");
+    if (entry.ended) return [line, discard];
     const retry = tool(entry.tooOld ? "Send as new" : "Try again", () => this.#actions.retry(entry.key));
     return [line, retry, " ", discard];
   }

@@ -79,6 +79,11 @@ export class MessageList {
     this.#list.classList.toggle("muted", muted);
   }
 
+  /** Nothing can be done with messages any more: they are to be read. */
+  close() {
+    this.#list.classList.add("closed");
+  }
+
   scrollToEnd() {
     this.#log.scrollTop = this.#log.scrollHeight;
     this.#atBottom = true;

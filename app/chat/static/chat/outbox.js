@@ -20,6 +20,7 @@ import { Unsent } from "./unsent.js";
  * @property {string} note
  * @property {boolean} kept whether the storage has it
  * @property {boolean} tooOld it can be sent under another key only
+ * @property {boolean} ended nothing is taken here any more: trying again is useless
  * @property {{epoch: number, sequence: number}} [reply] where it was stored
  */
 
@@ -39,6 +40,8 @@ export class Outbox {
   /** @type {Map<string, Entry>} in the order of writing */
   #entries = new Map();
   #open = false;
+  /** Why nothing will be taken any more; empty: it will. */
+  #ended = "";
   /** One at a time keeps them in order, also when the first has to be sent again. */
   #running = false;
   /** Ends a pause before the next attempt. */
@@ -74,7 +77,8 @@ export class Outbox {
     const entry = { key, command, data, tried: false, failed: "", state: "waiting", note: "", tooOld: false };
     this.#entries.set(key, entry);
     entry.kept = this.#unsent.keep(entry);
-    this.#set(entry, "waiting");
+    if (this.#ended) this.#fail(entry, this.#ended);
+    else this.#set(entry, "waiting");
     this.#run();
   }
 
@@ -119,7 +123,11 @@ export class Outbox {
   /** Nothing here will be taken any more. @param {string} why */
   giveUp(why) {
     this.#open = false;
-    for (const entry of this.#entries.values()) if (entry.state !== "failed") this.#fail(entry, why);
+    this.#ended = why;
+    for (const entry of this.#entries.values()) {
+      if (entry.state === "failed") this.#set(entry, "failed", entry.failed);
+      else this.#fail(entry, why);
+    }
   }
 
   async #run() {
@@ -239,6 +247,7 @@ export class Outbox {
     entry.state = state;
     entry.note = note;
     entry.open = this.#open;
+    entry.ended = this.#ended !== "";
     this.#changed(entry);
   }
 }

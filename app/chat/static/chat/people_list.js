@@ -12,6 +12,7 @@ export class PeopleList {
   #list;
   #more;
   #counter;
+  #changed;
   #me = "";
   /** @type {Map<string, Member>} */
   #members = new Map();
@@ -19,11 +20,17 @@ export class PeopleList {
   /** @type {Map<string, number>} when they were last on a roster, in milliseconds */
   #seenAt = new Map();
 
-  /** @param {HTMLElement} list @param {HTMLElement} more @param {HTMLElement} counter */
-  constructor(list, more, counter) {
+  /** @param {HTMLElement} list @param {HTMLElement} more @param {HTMLElement} counter @param {() => void} changed */
+  constructor(list, more, counter, changed) {
     this.#list = list;
     this.#more = more;
     this.#counter = counter;
+    this.#changed = changed;
+  }
+
+  /** Who is here, as far as they are named. */
+  get here() {
+    return [...this.#members.values()];
   }
 
   /** @param {string} id who is shown first */
@@ -70,6 +77,7 @@ export class PeopleList {
     this.#more.hidden = unnamed <= 0;
     this.#more.textContent = `and ${unnamed} more`;
     this.#counter.textContent = String(Math.max(this.#count, this.#members.size));
+    this.#changed();
   }
 
   #item(member) {

@@ -3,6 +3,7 @@
 import { Composer } from "./composer.js";
 import { ConnectionStatus } from "./connection_status.js";
 import { History } from "./history.js";
+import { MembersDialog } from "./members_dialog.js";
 import { MessageList } from "./message_list.js";
 import { Outbox } from "./outbox.js";
 import { PeopleList } from "./people_list.js";
@@ -13,7 +14,7 @@ import { ticketsFrom } from "./ticket.js";
 
 const page = document.querySelector("main");
 const find = (id) => document.getElementById(id);
-const { room, userId, realtimeUrl, ticketUrl, logInUrl } = page.dataset;
+const { room, public: isPublic, userId, realtimeUrl, ticketUrl, logInUrl } = page.dataset;
 const stream = `room.${room}`;
 const csrfToken = page.querySelector("[name=csrfmiddlewaretoken]").value;
 
@@ -27,9 +28,17 @@ let me = { id: userId, name: "" };
 let wasHere = false;
 /** Whether the room has ended for this person. */
 let left = false;
+/** @type {{role: string | null, muted: boolean} | null} */
+let rights = null;
+const BECAME = {
+  owner: "You are an owner of this room now",
+  moderator: "You are a moderator of this room now",
+  member: "You are a member of this room now",
+};
 
 const status = new ConnectionStatus(page.querySelector(".status"), logInUrl);
-const people = new PeopleList(find("people-list"), find("people-more"), find("people-count"));
+const people = new PeopleList(find("people-list"), find("people-more"), find("people-count"), () => members.refresh());
+const members = new MembersDialog(client, { room, isPublic: isPublic === "yes", me: userId }, find("members"), () => people.here);
 const outbox = new Outbox(client, room, userId, underWay);
 const messages = new MessageList(find("log"), find("messages"), find("new-messages"), {
   edit: (id, text) => outbox.add("chat.edit_message", { message_id: id, text }),
@@ -73,11 +82,20 @@ client.on(
 client.on("chat.message_edited", here((change) => messages.edit(change)));
 client.on("chat.message_deleted", here((change) => messages.remove(change.message_id)));
 client.on("stream.blanked", (data, place) => place?.stream === stream && history.blanked(place.sequence));
-client.on("chat.member_changed", here((change) => change.person === me.id && setRights(change)));
+client.on(
+  "chat.member_changed",
+  here((change) => {
+    members.changed(change);
+    if (change.person === me.id) setRights(change);
+  }),
+);
 client.on(
   "chat.member_removed",
-  here(({ person, banned }) => {
-    if (person === me.id) leave(banned ? "You have been banned from this room." : "You are not in this room any more.");
+  here((removal) => {
+    members.removed(removal);
+    if (removal.person !== me.id) return;
+    if (removal.banned) leave("You have been banned from this room.");
+    else leave(members.leaving ? "You have left this room." : "You were removed from this room.");
   }),
 );
 client.on(
@@ -131,7 +149,7 @@ async function join(hello, attempt = 0) {
     for (const { message_id: id } of reply.messages) outbox.seen(id);
     history.restart();
     marker.restart(reply.last_read, reply.unread);
-    joined(reply);
+    joined(reply, true);
   } catch (error) {
     if (client.state.hello !== hello) return;
     if (error.code === "not_found") leave("This room is not there any more, or not open to you.");
@@ -150,7 +168,7 @@ async function resume(positions) {
   asked.catch(() => client.state.hello && sayThatItTakesLong());
   const [answer] = (await asked).rooms;
   if (answer.resumed) {
-    joined(answer);
+    joined(answer, false);
     marker.resume();
     history.resume();
   }
@@ -161,32 +179,39 @@ function sayThatItTakesLong() {
   status.warn(`Connected to ${client.state.hello.node}, but it cannot reach the room. Trying again…`);
 }
 
-function joined({ role, muted, members, count }) {
+function joined({ role, muted, members: present, count }, anew) {
   const { node } = client.state.hello;
   status.show(client.state, tryNow);
-  people.setAll(members, count);
+  people.setAll(present, count);
   if (wasHere && !page.dataset.joined) messages.divide(`Reconnected, now to ${node}`);
   wasHere = true;
   page.dataset.joined = node;
   setRights({ role, muted });
+  members.back(anew);
   look();
   outbox.setOpen(true);
 }
 
 function setRights({ role, muted }) {
-  messages.rights = { role, muted };
+  if (rights && rights.role !== role) messages.notice(BECAME[role] ?? "You have no role here any more");
+  rights = { role, muted };
+  messages.rights = members.rights = rights;
   composer.setMuted(muted);
+  find("members-open").hidden = false;
 }
 
 /** The room has ended for this person: say so, and keep what they wrote. */
 function leave(why) {
   left = true;
+  members.end();
+  find("members-open").hidden = true;
   client.unfollow(stream);
   client.command("chat.leave_room", { room }).catch(() => {});
   delete page.dataset.joined;
   outbox.giveUp("you are not in this room any more");
   composer.close();
-  people.setAll([], 0);
+  messages.close();
+  page.classList.add("left");
   status.warn(why, "All rooms", () => location.assign("/"));
 }
 
@@ -215,6 +240,7 @@ document.addEventListener("visibilitychange", look);
 
 // --- Who is here, on a narrow screen ---------------------------------------------------------------------
 
+find("members-open").addEventListener("click", () => members.open());
 const toggle = find("people-toggle");
 function showPeople(shown) {
   toggle.setAttribute("aria-expanded", String(shown));
@@ -222,7 +248,7 @@ function showPeople(shown) {
 }
 toggle.addEventListener("click", () => showPeople(toggle.getAttribute("aria-expanded") === "false"));
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && toggle.getAttribute("aria-expanded") === "true") {
+  if (event.key === "Escape" && !find("members").open && toggle.getAttribute("aria-expanded") === "true") {
     showPeople(false);
     toggle.focus();
   }

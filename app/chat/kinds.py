@@ -96,6 +96,7 @@ SELECT a.key, r.id, a.sequence, a.sender, a.data->'sender'->>'name',
     CAST(a.data->'sender'->>'guest' AS boolean), a.data->>'text', a.data->>'node', a.at {_ROOM_OF_ACCEPTED}
 """
         ],
+        content=["text"],
     ),
     EventKind(
         MessageEdited.name,
@@ -115,6 +116,7 @@ WHERE chat_message.id = a.subject
 """
         ],
         alone=True,
+        content=["text"],
     ),
     EventKind(
         MessageDeleted.name,
@@ -173,6 +175,7 @@ SELECT r.id, a.data->>'person', {_NAME}, COALESCE(a.data->>'role', 'visitor'),
 """
         ],
         alone=True,
+        content=["person", "role", "muted"],
     ),
     EventKind(
         MemberRemoved.name,
@@ -207,6 +210,7 @@ DELETE FROM chat_membership WHERE (room_id, person) IN (
 """,  # noqa: S608
         ],
         alone=True,
+        content=["person", "banned"],
     ),
 ]
 

@@ -74,11 +74,15 @@ class EventKind:
     be stored. Each of `effects` is one INSERT, UPDATE or DELETE that reads `accepted`. Both relations have
     only this kind's rows, with `n, stream, position_id, key, sender, subject, removes, at` and `data`, the
     event's data as JSON (`data->>'text'`); `accepted` has `sequence` too.
+
+    `content` names the fields of its data that a key stands for: who sends the key again with others is
+    refused. What may differ from one try to the next (a time, a name) is none of them.
     """
 
     name: str
     refusals: str = ""
     effects: Sequence[str] = field(default=())
+    content: Sequence[str] = field(default=())
     alone: bool = False
     """It changes what other events of its stream rest on: no batch holds another of that stream with it."""
 

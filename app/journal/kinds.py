@@ -23,6 +23,8 @@ def register(kind: EventKind) -> EventKind:
     """Make `kind` known. Once per name: a name stands for one set of rules."""
     if not re.fullmatch(r"[a-z_]+\.[a-z_]+", kind.name):
         raise ValueError(f"expected feature.what_happened, got {kind.name!r}")
+    if not all(re.fullmatch(r"[a-z_]+", field) for field in kind.content):
+        raise ValueError(f"expected names of fields, got {kind.content!r}")
     if _kinds.setdefault(kind.name, kind) != kind:
         raise ValueError(f"another {kind.name} is registered already")
     return kind

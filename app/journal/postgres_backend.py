@@ -20,7 +20,6 @@ from app.journal.statements import (
     LOCK,
     LOCK_FREE,
     POSTGRES_FAILED,
-    POSTGRES_MOVED,
     POSTGRES_OUTBOX,
     STREAMS,
     postgres_store,
@@ -94,12 +93,9 @@ class PostgresBackend:
     ) -> list[Stored | Refused | None]:
         begin = await self._begin()
         streams = _array({entry.stream for entry in batch})
-        moved = []
-        if outbox:
-            moved = [Statement(POSTGRES_MOVED, [b"{%b}" % _encode(outbox)[1:-1]], holds_locks=True)]
         if wait:
             lock = Statement(LOCK, [streams], holds_locks=True)
-            _, stored, *_ = await self._transaction([*begin, lock, _store(batch), *moved, _COMMIT])
+            _, stored = await self._transaction([*begin, lock, _store(batch, outbox), _COMMIT])
             return _answers(batch, stored)
         free, existing = await self._transaction(
             [*begin, Statement(LOCK_FREE, [streams], holds_locks=True), Statement(STREAMS, [streams])]
@@ -109,7 +105,7 @@ class PostgresBackend:
         if not sent:
             await self._transaction([Statement(b"ROLLBACK")])
             return [None] * len(batch)
-        stored, *_ = await self._transaction([_store(sent), *moved, _COMMIT])
+        [stored] = await self._transaction([_store(sent, outbox), _COMMIT])
         answers = iter(_answers(sent, stored))
         return [None if entry.stream in held else next(answers) for entry in batch]
 
@@ -194,13 +190,14 @@ def _settings(chosen: tuple[tuple[str, str], ...]) -> Statement:
     return Statement(f"SELECT {calls}".encode())
 
 
-def _store(batch: Sequence[Entry]) -> Statement:
+def _store(batch: Sequence[Entry], outbox: Sequence[int]) -> Statement:
     rows = [
         _Row(n, e.stream, e.kind, e.key, e.sender, e.subject, e.removes, e.at, msgspec.Raw(e.payload))
         for n, e in enumerate(batch)
     ]
     used = tuple(sorted({entry.kind for entry in batch}))
-    return Statement(postgres_store(used), [_encode(rows)], holds_locks=True)
+    moved = [b"{%b}" % _encode(outbox)[1:-1]] if outbox else []
+    return Statement(postgres_store(used, bool(outbox)), [_encode(rows), *moved], holds_locks=True)
 
 
 def _streams(found: PGresult) -> set[str]:

@@ -47,14 +47,14 @@ WITH batch_incoming AS MATERIALIZED (
 ),
 batch_known AS MATERIALIZED (
     SELECT i.n, i.epoch, e.sequence, e.at, e.position_id = i.position_id AND e.sender = i.sender
-        AND e.kind = i.kind AND e.subject IS NOT DISTINCT FROM i.subject AS same
+        AND e.kind = i.kind AND e.subject IS NOT DISTINCT FROM i.subject AND {{same_content}} AS same
     FROM batch_incoming i JOIN journal_event e ON e.key = i.key
 ),
 batch_fresh AS MATERIALIZED (SELECT * FROM batch_incoming WHERE n NOT IN (SELECT n FROM batch_known)),
 batch_refused AS MATERIALIZED ({{refused}}),
 batch_accepted AS MATERIALIZED ({_ACCEPTED}),
 stored AS ({_STORE}),
-moved AS ({_MOVE}){{effects}}
+moved AS ({_MOVE}){{effects}}{{outbox}}
 SELECT n, epoch, sequence, NULL::bigint, NULL::text, NULL::text FROM batch_accepted
 UNION ALL
 SELECT n, epoch, CASE WHEN same THEN sequence END, (extract(epoch FROM at) * 1000000)::bigint, NULL, NULL
@@ -63,12 +63,20 @@ UNION ALL
 SELECT n, NULL, NULL, NULL, code, message FROM batch_refused
 """  # noqa: S608
 
+_OUT_OF_THE_OUTBOX: Final = """
+    DELETE FROM journal_outbox WHERE id IN ({ids}) AND key IN (
+        SELECT key FROM batch_accepted
+        UNION ALL SELECT i.key FROM batch_incoming i JOIN batch_known k ON k.n = i.n WHERE k.same
+    )"""
+"""Of these rows what is in the journal now, in the transaction that put it there."""
+
 _NONE_REFUSED: Final = "SELECT NULL::bigint AS n, NULL::text AS code, NULL::text AS message LIMIT 0"
 
 
 @lru_cache(maxsize=256)
-def postgres_store(names: tuple[str, ...]) -> bytes:
-    """The one statement for a batch of the kinds of these names; `$1` is a JSON list of its rows.
+def postgres_store(names: tuple[str, ...], outbox: bool) -> bytes:
+    """The one statement for a batch of the kinds of these names; `$1` is a JSON list of its rows. With
+    `outbox` `$2` are rows of the outbox whose entries are in the batch.
 
     Answers with `n, epoch, sequence, at, code, message`. Stored now: no `at`. Stored before: when, in
     microseconds, and where if it was the same entry. Refused by a feature: a code. No row: no such stream.
@@ -78,7 +86,13 @@ def postgres_store(names: tuple[str, ...]) -> bytes:
     refusals = " UNION ALL ".join(f"({refusal})" for refusal in _refusals(used))
     refused = f"SELECT n, min(code) AS code, min(message) AS message FROM ({refusals}) r GROUP BY n"  # noqa: S608
     effects = (f",\neffect_{number} AS ({effect})" for number, effect in enumerate(_effects(used)))
-    text = _POSTGRES.format(refused=refused if refusals else _NONE_REFUSED, effects="".join(effects))
+    moved = _OUT_OF_THE_OUTBOX.format(ids="SELECT unnest($2::bigint[])")
+    text = _POSTGRES.format(
+        same_content=_same_content(used, "e.payload::json", "IS NOT DISTINCT FROM"),
+        refused=refused if refusals else _NONE_REFUSED,
+        effects="".join(effects),
+        outbox=f",\nout_of_the_outbox AS ({moved})" if outbox else "",
+    )
     return text.encode()
 
 
@@ -103,7 +117,7 @@ SQLITE_ROW: Final = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _KNOWN: Final = """
     INSERT INTO batch_known
     SELECT i.n, i.epoch, e.sequence, e.at, e.position_id = i.position_id AND e.sender = i.sender
-        AND e.kind = i.kind AND e.subject IS i.subject
+        AND e.kind = i.kind AND e.subject IS i.subject AND {same_content}
     FROM batch_incoming i JOIN journal_event e ON e.key = i.key"""
 
 _KEEP: Final = f"""
@@ -131,32 +145,35 @@ def sqlite_store(names: tuple[str, ...]) -> tuple[str, ...]:
     """The statements for a batch of the kinds of these names in the table `batch`, one after the other."""
     used = [kind(name) for name in names]
     refusals = (f"INSERT INTO batch_refused {refusal}" for refusal in _refusals(used))
-    return (_KNOWN, *refusals, _KEEP, *_effects(used), _STORE, _MOVE)
+    known = _KNOWN.format(same_content=_same_content(used, "e.payload", "IS"))
+    return (known, *refusals, _KEEP, *_effects(used), _STORE, _MOVE)
 
 
 _OUTBOX: Final = """
     SELECT id, stream, kind, key, sender, subject, removes, payload, {at}
     FROM journal_outbox WHERE failure = '' ORDER BY id LIMIT {limit}"""
 
-_MOVED: Final = """
-    DELETE FROM journal_outbox WHERE id IN (
-        SELECT o.id FROM journal_outbox o
-        JOIN journal_event e ON e.key = o.key AND e.sender = o.sender AND e.kind = o.kind
-        WHERE o.id IN ({ids}))"""
-
 POSTGRES_OUTBOX: Final = _OUTBOX.format(
     at="(extract(epoch FROM created_at) * 1000000)::bigint", limit="$1"
 ).encode()
 """The oldest rows of the outbox, the time in microseconds."""
 
-POSTGRES_MOVED: Final = _MOVED.format(ids="SELECT unnest($1::bigint[])").encode()
-"""Takes from those rows what is in the journal, in the transaction that put it there."""
-
 POSTGRES_FAILED: Final = b"UPDATE journal_outbox SET failure = $1 WHERE id = $2"
 
 SQLITE_OUTBOX: Final = _OUTBOX.format(at="created_at", limit="?")
-SQLITE_MOVED: Final = _MOVED.format(ids="SELECT value FROM json_each(?)")
+SQLITE_MOVED: Final = _OUT_OF_THE_OUTBOX.format(ids="SELECT value FROM json_each(?)")
 SQLITE_FAILED: Final = "UPDATE journal_outbox SET failure = ? WHERE id = ?"
+
+
+def _same_content(kinds: Sequence[EventKind], payload: str, same: str) -> str:
+    """Whether the known event `e` says what `i` does; of one whose text is gone nobody knows."""
+    cases = [
+        f"WHEN i.kind = '{each.name}' THEN "
+        + " AND ".join(f"{payload}->'data'->>'{name}' {same} i.data->>'{name}'" for name in each.content)
+        for each in kinds
+        if each.content
+    ]
+    return f"CASE WHEN e.payload = '' OR e.kind <> i.kind THEN TRUE {' '.join(cases)} ELSE TRUE END"
 
 
 def _refusals(kinds: Sequence[EventKind]) -> list[str]:

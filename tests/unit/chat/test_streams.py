@@ -400,6 +400,13 @@ async def test_a_key_stands_for_one_command() -> None:
         posted = await ada.post("one")
         about = {"message_id": posted["message_id"], "key": posted["message_id"]}
         assert (await ada.do("chat.delete_message", **about))["code"] == "invalid_data"
+        other = {"key": posted["message_id"], "text": "two"}
+        assert (await ada.do("chat.post_message", **other))["code"] == "invalid_data"
+        member = {"key": str(new_key()), "person": BOB.id, "role": "member"}
+        given = await ada.do("chat.set_member", **member)
+        assert await ada.do("chat.set_member", **member) == given
+        for change in ({"person": EVE.id}, {"role": "moderator"}, {"muted": True}):
+            assert (await ada.do("chat.set_member", **member | change))["code"] == "invalid_data"
 
 
 async def test_a_text_that_cannot_be_stored_is_refused() -> None:

@@ -23,6 +23,7 @@ WRITTEN = register(
             SELECT key, stream, sequence, sender, data->>'text', at FROM accepted
             """
         ],
+        content=["text"],
     )
 )
 ERASED = register(

@@ -33,6 +33,16 @@ class Written(Event):
     text: str
 
 
+class WrittenAgain(Event):
+    """The same note, with something beside its content."""
+
+    name: ClassVar[str] = WRITTEN.name
+    delivery: ClassVar[Delivery] = Delivery.DURABLE
+
+    text: str
+    tries: int
+
+
 class Sealed(Event):
     name: ClassVar[str] = register(EventKind("notes.sealed", alone=True)).name
     delivery: ClassVar[Delivery] = Delivery.DURABLE
@@ -170,6 +180,24 @@ async def test_a_row_whose_event_is_stored_already_only_goes(
     await until_committed(committed, 1)
     await in_thread(lambda: publish_on_commit("notes.a", Noticed("ding"), key=key))
     await until_empty(ask)
+    assert len(committed) == 1
+
+
+async def test_a_row_with_the_key_of_another_text_is_kept_and_one_of_the_same_text_goes(
+    writer: Writer, committed: Committed, ask: Ask
+) -> None:
+    key = new_key()
+    await in_thread(lambda: publish_on_commit("notes.a", Written("ding"), key=key))
+    await until_committed(committed, 1)
+
+    def work() -> None:
+        publish_on_commit("notes.a", Written("dong"), key=key)
+        publish_on_commit("notes.a", WrittenAgain("ding", tries=2), key=key)
+
+    await in_thread(work)
+    await until_empty(ask)
+    failures = await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox")
+    assert failures == [("this key belongs to another entry",)]
     assert len(committed) == 1
 
 

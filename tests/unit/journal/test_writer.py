@@ -119,6 +119,26 @@ async def test_a_key_stands_for_one_command_and_not_for_another_one_of_its_sende
     assert [answer.repeated for answer in await stored(writer, first, erasing)] == [True, True]
 
 
+async def test_a_key_stands_for_what_was_said_with_it(writer: Writer, ask: Ask) -> None:
+    first = note(text="ding")
+    await stored(writer, first)
+    answers = await outcomes(
+        writer, note(text="dong", key=first.key), note(), note(text="ding", key=first.key)
+    )
+    assert code(answers[0]) == "invalid_data"
+    assert isinstance(answers[2], Stored) and answers[2].repeated
+    assert await asyncio.to_thread(ask, "SELECT count(*) FROM journal_event") == [(2,)]
+
+
+async def test_what_a_feature_does_not_call_content_may_differ_from_one_try_to_the_next(
+    writer: Writer,
+) -> None:
+    first = note(text="ding", kind=PLAIN)
+    await stored(writer, first)
+    [again] = await stored(writer, note(text="dong", kind=PLAIN, key=first.key))
+    assert again.repeated
+
+
 def key_of_age(seconds: float, now: float) -> Entry:
     return note(key=new_key(int((now - seconds) * 1000)))
 

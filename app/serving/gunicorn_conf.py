@@ -3,9 +3,11 @@
 `gunicorn -c python:app.serving.gunicorn_conf app.asgi:application`
 """
 
+import logging
 import os
 import resource
 from contextlib import suppress
+from typing import Any
 
 import django
 
@@ -36,6 +38,19 @@ graceful_timeout = int(settings.SHUTDOWN_SECONDS) + 5
 # Requests never end a node: a recycled worker would drop its connections at a random moment.
 max_requests = 0
 control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """With SO_REUSEPORT the worker opens the sockets, and gunicorn itself would log an empty address."""
+
+    def name_addresses(record: logging.LogRecord) -> bool:
+        if record.msg == "Listening at: %s (%s)" and isinstance(record.args, tuple):
+            record.args = (", ".join(bind), record.args[1])
+        return True
+
+    server.log.error_log.addFilter(name_addresses)
+
+
 accesslog = None
 errorlog = "-"
 loglevel = settings.LOG_LEVEL.lower()

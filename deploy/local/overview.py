@@ -7,10 +7,14 @@ from typing import Final
 from deploy.local.nodes import Nodes
 from deploy.local.plan import Plan
 from deploy.local.ports import HOST
+from deploy.local.processes import wait_until
 from deploy.local.redis_servers import RedisServers, RedisServersError
 from deploy.local.task_worker import NAME, TaskWorker
 
 ANSWER_SECONDS: Final = 1.0
+
+HEAR_SECONDS: Final = 5.0
+"""Nodes that start tell of themselves every 2 s."""
 
 
 def rows(plan: Plan, nodes: Nodes, worker: TaskWorker, redis: RedisServers) -> list[list[str]]:
@@ -33,6 +37,16 @@ def rows(plan: Plan, nodes: Nodes, worker: TaskWorker, redis: RedisServers) -> l
         role = "watches" if name.startswith("sentinel") else "primary" if port == primary else "replica"
         made.append([name, f"127.0.0.1:{port}", str(pid or ""), role if pid else "dead"])
     return made
+
+
+def wait_until_heard(plan: Plan) -> None:
+    """Until all nodes that say whom they hear say that they hear all, or for HEAR_SECONDS."""
+    ports = [plan.internal_port(number) for number in range(1, plan.nodes + 1)]
+    wait_until(lambda: all(_heard_by(port) in ("", _all_of(plan.nodes)) for port in ports), HEAR_SECONDS)
+
+
+def _all_of(count: int) -> str:
+    return f"hears {count} of {count} nodes"
 
 
 def _heard_by(internal_port: int) -> str:

@@ -14,7 +14,7 @@ from deploy.local.control import Answer, ControlServer, Handler
 from deploy.local.data_folder import held
 from deploy.local.guardian import Guardian
 from deploy.local.nodes import NODE_COMMAND, NodeError, Nodes
-from deploy.local.overview import rows, what_to_try
+from deploy.local.overview import rows, wait_until_heard, what_to_try
 from deploy.local.plan import PROJECT_FOLDER, Plan, check_ports, plan_from_environment
 from deploy.local.processes import Process, StartFailed
 from deploy.local.redis_configs import PRIMARY_NAME
@@ -108,6 +108,7 @@ class Supervisor:
             self._worker.start(self._nodes.environment())
             self._nodes.wait_until_ready(everyone)
             self._worker.wait_until_ready()
+            wait_until_heard(self._plan)
         self._terminal.table(self._rows())
         self._terminal.text(what_to_try(self._plan))
         self._terminal.release(without=self._redis.processes())

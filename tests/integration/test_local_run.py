@@ -1,5 +1,6 @@
 """`make run`: everything comes up, can be broken while it runs, and ends. In each case nothing is left."""
 
+import json
 import os
 import re
 import signal
@@ -9,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from deploy.local.data_folder import LOCK_FILE
+from deploy.local.overview import wait_until_heard
 from deploy.local.plan import PROJECT_FOLDER, Plan
 from deploy.local.ports import HOST, free_ports, is_free
 from deploy.local.processes import wait_until
@@ -410,3 +414,26 @@ def test_an_old_python_is_told_which_one_is_needed() -> None:
         [sys.executable, "-c", code], cwd=PROJECT_FOLDER, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (2, "carillon: needs Python 3.11 or newer, this is 3.10\n")
+
+
+def test_the_first_table_waits_until_the_nodes_hear_each_other(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    asked: list[str] = []
+
+    class Node(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            heard = min(len(asked), plan.nodes)
+            known = [{"hears": ["one"] * heard}] + [{}] * (heard - 1)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"nodes": known}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((HOST, plan.internal_port(1)), Node) as node:
+        Thread(target=node.serve_forever, daemon=True).start()
+        wait_until_heard(plan)  # the others say nothing, and are not waited for
+        node.shutdown()
+    assert asked == ["/peers"] * plan.nodes

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,20 @@ def test_an_unknown_server_is_named(redis_servers: RedisServers) -> None:
         RedisServersError, match="no such server: 'redis-7'; expected a role, a name or a port"
     ):
         redis_servers.kill("redis-7")
+
+
+def test_processes_beside_each_other_are_given_different_ports() -> None:
+    code = "from deploy.local.ports import free_ports; print(*free_ports(100), flush=True); input()"
+    given = free_ports(100)
+    with ExitStack() as stack:
+        for _ in range(4):
+            command = [sys.executable, "-c", code]
+            other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.enter_context(other)
+            stack.callback(other.kill)
+            assert other.stdout is not None
+            given += map(int, other.stdout.readline().split())
+    assert len(given) == len(set(given)) == 500
 
 
 def test_a_taken_port_ends_the_start_with_the_servers_own_words_and_leaves_nothing(tmp_path: Path) -> None:

@@ -141,10 +141,22 @@ async def test_empty_fragments_without_end_cost_no_memory(connection: DirectConn
             close_codes.TOO_BIG,
         ),
         (from_client(Opcode.CONT, b"x"), close_codes.PROTOCOL_ERROR),
-        (b"\x81\x01x", close_codes.PROTOCOL_ERROR),  # not masked
-        (b"\xc1\x80\0\0\0\0", close_codes.PROTOCOL_ERROR),  # a reserved bit
-        (b"\x83\x80\0\0\0\0", close_codes.PROTOCOL_ERROR),  # an unknown opcode
-        (b"\x88\x81\0\0\0\0x", close_codes.PROTOCOL_ERROR),  # a close frame of one byte
+        (b"\x81\x01x", close_codes.PROTOCOL_ERROR),
+        (b"\xc1\x80\0\0\0\0", close_codes.PROTOCOL_ERROR),
+        (b"\x83\x80\0\0\0\0", close_codes.PROTOCOL_ERROR),
+        (b"\x88\x81\0\0\0\0x", close_codes.PROTOCOL_ERROR),
+    ],
+    ids=[
+        "bytes",
+        "no UTF-8",
+        "no UTF-8 across fragments",
+        "too big",
+        "too big in fragments",
+        "a fragment of nothing",
+        "not masked",
+        "a reserved bit",
+        "an unknown opcode",
+        "a close of one byte",
     ],
 )
 async def test_a_frame_against_the_rules_closes_with_its_code(

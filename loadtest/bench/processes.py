@@ -184,6 +184,8 @@ class Stage:
                 "PING_SECONDS": "3600",
                 "PYTHONPATH": str(machine.REPOSITORY),
                 "REDIS_ADDRESS": f"{HOST}:{redis_port}",
+                # Nothing fails over here: who is late on a busy machine is waited for.
+                "REDIS_CONNECT_SECONDS": "30",
                 "TICKET_SECONDS": "600",
             }
             for name in ("DATABASE_URL", "ENVIRONMENT", "REDIS_SENTINELS", "SECRET_KEYS"):

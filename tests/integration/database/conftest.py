@@ -96,6 +96,11 @@ def server_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(server_url: str) -> str:
     """A database with the application's schema, to be copied."""
+    return migrated(server_url)
+
+
+def migrated(server_url: str) -> str:
+    """The URL of a new database with the application's schema."""
     url = new_database(server_url)
     guardian = Guardian()
     command = Command(guardian, url, "migrate", "--no-input")

@@ -1,7 +1,7 @@
 """Journals on a real PostgreSQL, and a proxy in front of it that loses what passes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -12,9 +12,9 @@ from app.journal.entry import Entry
 from app.journal.outbox import OutboxMover
 from app.journal.postgres_backend import PostgresBackend
 from app.journal.writer import Bounds, Writer
-from tests.integration.database.conftest import run, server_url, template
+from tests.integration.database.conftest import migrated, run, server_url, template
 from tests.integration.journal.proxy import Proxy
-from tests.postgres_server import new_database
+from tests.postgres_server import PostgresServer, new_database
 from tests.unit.journal.conftest import Committed
 from tests.unit.journal.notes import PLAIN, note
 
@@ -61,6 +61,28 @@ def database(server_url: str, template: str) -> str:
     url = new_database(server_url, template)
     make_streams(url, "notes.a", "notes.b")
     return url
+
+
+@pytest.fixture(scope="session")
+def stoppable_server() -> Iterator[PostgresServer]:
+    """A server that nobody else is at, so that tests may stop it."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stoppable_template(stoppable_server: PostgresServer) -> str:
+    return migrated(stoppable_server.url())
+
+
+@pytest.fixture
+def stoppable_database(stoppable_server: PostgresServer, stoppable_template: str) -> Iterator[str]:
+    """As `database`, on the server that may be stopped. It runs again for the next test."""
+    url = new_database(stoppable_server.url(), stoppable_template)
+    make_streams(url, "notes.a", "notes.b")
+    yield url
+    stoppable_server.stop()
+    stoppable_server.start()
 
 
 @pytest.fixture

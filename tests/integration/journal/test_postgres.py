@@ -16,10 +16,9 @@ from app.journal.postgres_backend import LOCK_SECONDS, STATEMENT_SECONDS, Postgr
 from app.journal.postgres_connection import ConnectionLost, PostgresConnection, Statement
 from app.journal.statements import LOCK, LOCK_FREE, postgres_store
 from app.observability import metrics
-from tests.integration.database.conftest import Run
 from tests.integration.journal.conftest import BOUNDS, MakeWriter, make_streams, plain, rows
 from tests.integration.journal.proxy import Proxy, ResettingProxy
-from tests.postgres_server import PostgresServer, new_database
+from tests.postgres_server import PostgresServer
 from tests.unit.journal.conftest import Committed
 
 PATIENCE = 30.0
@@ -119,36 +118,26 @@ async def test_a_connection_that_died_while_nothing_was_asked_harms_nobody(
 
 
 async def test_a_database_that_restarts_costs_a_wait_and_nothing_else(
-    run: Run, make_writer: MakeWriter
+    stoppable_server: PostgresServer, stoppable_database: str, make_writer: MakeWriter
 ) -> None:
-    with PostgresServer() as server:
-        url = new_database(server.url())
-        assert await asyncio.to_thread(run(url, "migrate").end) == 0
-        make_streams(url, "notes.a")
-        writer = make_writer(url)
-        await writer.append(plain())
-        await asyncio.to_thread(server.stop)
-        future = writer.append(plain())
-        await asyncio.to_thread(server.start)
-        assert (await future).position.sequence == 2
-        await writer.stop()
+    writer = make_writer(stoppable_database)
+    await writer.append(plain())
+    await asyncio.to_thread(stoppable_server.stop)
+    future = writer.append(plain())
+    await asyncio.to_thread(stoppable_server.start)
+    assert (await future).position.sequence == 2
 
 
 async def test_a_database_that_is_away_for_long_makes_the_writer_busy_until_it_is_back(
-    run: Run, make_writer: MakeWriter
+    stoppable_server: PostgresServer, stoppable_database: str, make_writer: MakeWriter
 ) -> None:
-    with PostgresServer() as server:
-        url = new_database(server.url())
-        assert await asyncio.to_thread(run(url, "migrate").end) == 0
-        make_streams(url, "notes.a")
-        await asyncio.to_thread(server.stop)
-        writer = make_writer(url, bounds=BOUNDS._replace(seconds=0.3))
-        for _ in range(2):
-            with pytest.raises(Busy):
-                await writer.append(plain())
-        await asyncio.to_thread(server.start)
-        assert (await writer.append(plain())).position.sequence == 1
-        await writer.stop()
+    await asyncio.to_thread(stoppable_server.stop)
+    writer = make_writer(stoppable_database, bounds=BOUNDS._replace(seconds=0.3))
+    for _ in range(2):
+        with pytest.raises(Busy):
+            await writer.append(plain())
+    await asyncio.to_thread(stoppable_server.start)
+    assert (await writer.append(plain())).position.sequence == 1
 
 
 async def test_a_transaction_that_the_server_ends_before_its_commit_is_known_to_have_left_nothing(
@@ -256,6 +245,8 @@ async def test_a_node_cut_off_anywhere_amid_its_batch_holds_its_streams_for_seco
         other = make_writer(database, bounds=BOUNDS._replace(seconds=2 * (LOCK_SECONDS + STATEMENT_SECONDS)))
         answers = await asyncio.gather(*(other.append(plain(f"notes.{number}")) for number in range(cuts)))
         assert [answer.position.sequence for answer in answers] == [3] * cuts
+    # Those that are cut off cannot store what waits.
+    monkeypatch.setattr("app.journal.writer.STOP_SECONDS", 0.1)
 
 
 async def test_writers_on_many_common_streams_never_wait_for_each_other_in_a_circle(

@@ -113,6 +113,8 @@ class Listener:
                 left = error.rcvd is not None and error.rcvd.code == CloseCode.SERVICE_RESTART
                 kind = NodeLeft if left else CheckFailed
                 raise kind(f"{self.node} closed the connection: {error}") from None
+            finally:
+                del self._answers[number]
             refusal = message.get("error")
             if refusal is None:
                 return
@@ -138,8 +140,8 @@ class Listener:
     def _take(self, message: dict[str, Any], conversation: Conversation) -> None:
         if message.get("id") is not None:
             self._look_for_people(message.get("reply", {}), conversation)
-            answer = self._answers.pop(message["id"])
-            if not answer.done():
+            answer = self._answers.get(message["id"])
+            if answer is not None and not answer.done():
                 answer.set_result(message)
         elif message["event"].startswith("presence."):
             self._look_for_people(message["data"], conversation)

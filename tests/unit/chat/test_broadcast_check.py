@@ -1,6 +1,7 @@
 """The check among stand-ins for nodes, which share a bus that can be told to fail."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close
 from websockets.typing import Subprotocol
 
 from app.chat import broadcast_check
@@ -173,6 +176,33 @@ async def test_behind_one_address_several_nodes_are_found() -> None:
     balancer.serve = lambda connection: next(turns).serve(connection)  # type: ignore[method-assign]
     async with running(balancer) as addresses:
         assert [one.node for one in await check(addresses)] == ["node-1", "node-2"]
+
+
+async def test_a_node_that_leaves_before_a_command_is_sent_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Leaving:
+        sent = asyncio.Event()
+
+        async def send(self, text: str) -> None:
+            self.sent.set()
+            raise ConnectionClosedError(Close(1012, "leaving"), None)
+
+        async def recv(self) -> str:
+            await self.sent.wait()
+            raise ConnectionClosedError(Close(1012, "leaving"), None)
+
+        async def close(self) -> None: ...
+
+    hello = {"node": "node-1", "bus_connected": True}
+    listener = Listener(Leaving(), (HOST, 1), hello)  # type: ignore[arg-type]  # as much of it as is used
+    listener.listen(broadcast_check.Conversation(["node-1"]))
+    with pytest.raises(NodeLeft):
+        await listener.command("ping")
+    await listener.close()
+    del listener
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_a_node_that_is_told_to_wait_waits() -> None:

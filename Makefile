@@ -8,7 +8,7 @@ TAG ?= $(VERSION)
 PARALLEL = -n $(or $(PROCESSES),logical) --dist loadgroup
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-chart test-image test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
+.PHONY: help setup run status kill-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ setup: .venv/dev ## virtual environment with everything
 test: .venv/dev ## unit and integration tests, with real Redis, Sentinels and PostgreSQL
 	env -u DATABASE_URL $(BIN)/python -m pytest $(PARALLEL) tests/integration tests/unit --ignore tests/integration/database
 	$(BIN)/python -m tests.on_postgresql $(PARALLEL) tests/unit/accounts tests/unit/chat tests/unit/database tests/unit/serving/test_witness.py tests/unit/journal tests/integration/database
+
+test-monitoring: .venv/dev ## metrics, alerts and dashboard, with a real Prometheus that looks at three nodes (needs prometheus)
+	$(BIN)/python -m pytest tests/monitoring
 
 test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
 	$(BIN)/python -m pytest tests/browser

@@ -18,7 +18,7 @@ from app.database.snapshot import one_snapshot
 from app.journal.services import open_stream
 from app.realtime.identity import Identity
 from app.realtime.protocol import CommandError
-from app.realtime.stream import Position, StreamRead
+from app.realtime.stream import PLACE_BYTES, Position, StreamRead
 
 SNAPSHOT_MESSAGES: Final = 50
 """What somebody who joins gets to see at once."""
@@ -26,9 +26,6 @@ SNAPSHOT_MESSAGES: Final = 50
 UNREAD_LIMIT: Final = 100
 """Messages behind a mark that are looked at: nobody reads the difference, and everybody who comes back is
 counted for."""
-
-PLACE_BYTES: Final = 128
-"""What an event takes beside its payload when it is sent: its place in the stream, and the frame."""
 
 Pair = tuple[str, str]
 """A room's slug and a person's id."""

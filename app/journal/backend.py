@@ -41,8 +41,9 @@ class Backend(Protocol):
     async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
         """The oldest rows of the outbox that were not given up. Raises `RolledBack` or `Unanswered`."""
 
-    async def give_up(self, row: int, failure: str) -> None:
-        """Leave this row of the outbox where it is, for people to see. Raises like `outbox`."""
+    async def give_up(self, row: int, failure: str) -> bool:
+        """Leave this row of the outbox where it is, for people to see. False: another node did so before, or
+        it is gone. Raises like `outbox`."""
 
     async def close(self) -> None:
         """End the connection; the next batch opens another."""

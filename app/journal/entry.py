@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from app.realtime.stream import Position
+from app.realtime.node import bytes_at_once
+from app.realtime.stream import PLACE_BYTES, Position
 
 
 @dataclass(slots=True)
@@ -51,6 +52,16 @@ class NoSuchStream(Refused):
 
     def __init__(self) -> None:
         super().__init__("not_found", "there is no such stream")
+
+
+def check_size(payload: bytes) -> None:
+    """Raises `Refused` for more than one connection is sent at once: nobody who missed it could go on."""
+    limit = bytes_at_once() - PLACE_BYTES
+    if len(payload) > limit:
+        raise Refused(
+            "invalid_data",
+            f"an event has {limit} bytes at most (half of UNSENT_LIMIT_BYTES), this one has {len(payload)}",
+        )
 
 
 class Busy(Exception):

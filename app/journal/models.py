@@ -74,6 +74,7 @@ class OutboxEntry(models.Model):
 
     class Meta:
         db_table = "journal_outbox"
+        verbose_name_plural = "outbox entries"
 
     def __str__(self) -> str:
         return f"{self.kind} for {self.stream}"

@@ -22,7 +22,7 @@ LOOK_SECONDS: Final = 1.0
 MOVED_TOGETHER: Final = 200
 
 Enqueue = Callable[[int, Entry], "Future[Stored]"]
-"""Takes a row's number and its entry. Raises `TypeError` for a kind that nobody registered."""
+"""Takes a row's number and its entry. Raises `TypeError` for a kind that nobody registered, and `Refused`."""
 
 
 class OutboxMover:
@@ -79,14 +79,14 @@ class OutboxMover:
         for row, entry in rows:
             try:
                 futures[row] = self._enqueue(row, entry)
-            except TypeError as error:
+            except (TypeError, Refused) as error:
                 refused[row] = str(error)
         await asyncio.gather(*futures.values(), return_exceptions=True)
         failures = {row: future.exception() for row, future in futures.items()}
         refused |= {row: str(error) for row, error in failures.items() if isinstance(error, Refused)}
         for row, reason in refused.items():
-            logger.error("row %d of the outbox gets into no stream: %s", row, reason)
             async with self._turn:
-                await self._backend.give_up(row, reason)
+                if await self._backend.give_up(row, reason):
+                    logger.error("row %d of the outbox gets into no stream: %s", row, reason)
         stuck = any(error is not None and not isinstance(error, Refused) for error in failures.values())
         return len(rows) == MOVED_TOGETHER and not stuck

@@ -114,10 +114,11 @@ class PostgresBackend:
         [found] = await self._transaction([*begin, Statement(POSTGRES_OUTBOX, [b"%d" % limit]), _COMMIT])
         return [_outbox_row(found, row) for row in range(found.ntuples)]
 
-    async def give_up(self, row: int, failure: str) -> None:
+    async def give_up(self, row: int, failure: str) -> bool:
         begin = await self._begin()
         failed = Statement(POSTGRES_FAILED, [failure.encode(), b"%d" % row])
-        await self._transaction([*begin, failed, _COMMIT])
+        [changed] = await self._transaction([*begin, failed, _COMMIT])
+        return changed.command_tuples == 1
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

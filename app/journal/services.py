@@ -3,6 +3,7 @@
 Everything here runs in the caller's thread and transaction.
 """
 
+import re
 import secrets
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -10,14 +11,14 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import BigIntegerField, F
+from django.db.models import BigIntegerField, F, QuerySet
 from django.db.models.functions import Cast, Random
 from django.utils import timezone
 
 from app.journal import kinds, nudges
-from app.journal.entry import SYSTEM
+from app.journal.entry import SYSTEM, Refused, check_size
 from app.journal.keys import KEY_HOURS, new_key
-from app.journal.models import OutboxEntry, StoredEvent, StreamPosition
+from app.journal.models import NAME_LIMIT, OutboxEntry, StoredEvent, StreamPosition
 from app.realtime.event import Event, encode_event
 from app.realtime.stream import Position
 
@@ -26,6 +27,9 @@ EPOCH_LIMIT: Final = 2**53
 
 KEPT_HOURS: Final = KEY_HOURS + 1
 """Events are kept for so long at least: without its event, a key that is sent again would be stored again."""
+
+NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON writes it. PostgreSQL stores none."""
 
 PURGE_ENTRIES: Final = 1000
 """Events of one transaction: a stream waits for it."""
@@ -59,9 +63,18 @@ def publish_on_commit(
     """Put `event` into `stream` if and when the caller's transaction commits; its key.
 
     It has no place there yet, so nobody waits for the caller's transaction; a writer gives it one within a
-    second. Events of one transaction keep their order. Raises `TypeError` for a kind that nobody registered.
+    second. Events of one transaction keep their order. Raises `TypeError` for a kind that nobody registered,
+    and `Refused` for what no stream could take.
     """
     kinds.kind(event.name)
+    payload = encode_event(event).payload
+    check_size(payload)
+    if NUL.search(payload):
+        raise Refused("invalid_data", "no text of an event has a NUL character")
+    if max(map(len, (stream, sender, removes))) > NAME_LIMIT:
+        raise Refused(
+            "invalid_data", f"a stream's name and a person's id have {NAME_LIMIT} characters at most"
+        )
     entry = OutboxEntry.objects.create(
         stream=stream,
         kind=event.name,
@@ -69,11 +82,17 @@ def publish_on_commit(
         sender=sender,
         subject=subject,
         removes=removes,
-        payload=encode_event(event).payload.decode(),
+        payload=payload.decode(),
         created_at=timezone.now(),
     )
     transaction.on_commit(nudges.nudge, robust=True)
     return entry.key
+
+
+def try_again(refused: QuerySet[OutboxEntry]) -> None:
+    """What was refused is looked at once more, as if it had been published now."""
+    refused.update(failure="")
+    transaction.on_commit(nudges.nudge, robust=True)
 
 
 def purge(stream: str, up_to_sequence: int) -> int:

@@ -56,8 +56,9 @@ class SqliteBackend:
         rows = await self._in_thread(partial(self._transaction, partial(_outbox, limit), "BEGIN"))
         return [_outbox_row(row) for row in rows]
 
-    async def give_up(self, row: int, failure: str) -> None:
-        await self._in_thread(partial(self._transaction, partial(_give_up, row, failure)))
+    async def give_up(self, row: int, failure: str) -> bool:
+        [(changed,)] = await self._in_thread(partial(self._transaction, partial(_give_up, row, failure)))
+        return bool(changed)
 
     async def close(self) -> None:
         with suppress(Unanswered):
@@ -139,7 +140,7 @@ def _outbox(limit: int, connection: sqlite3.Connection) -> Rows:
 
 
 def _give_up(row: int, failure: str, connection: sqlite3.Connection) -> Rows:
-    return connection.execute(SQLITE_FAILED, [failure, row]).fetchall()
+    return [(connection.execute(SQLITE_FAILED, [failure, row]).rowcount,)]
 
 
 def _row(n: int, entry: Entry) -> tuple[object, ...]:

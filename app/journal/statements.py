@@ -158,11 +158,11 @@ POSTGRES_OUTBOX: Final = _OUTBOX.format(
 ).encode()
 """The oldest rows of the outbox, the time in microseconds."""
 
-POSTGRES_FAILED: Final = b"UPDATE journal_outbox SET failure = $1 WHERE id = $2"
+POSTGRES_FAILED: Final = b"UPDATE journal_outbox SET failure = $1 WHERE id = $2 AND failure = ''"
 
 SQLITE_OUTBOX: Final = _OUTBOX.format(at="created_at", limit="?")
 SQLITE_MOVED: Final = _OUT_OF_THE_OUTBOX.format(ids="SELECT value FROM json_each(?)")
-SQLITE_FAILED: Final = "UPDATE journal_outbox SET failure = ? WHERE id = ?"
+SQLITE_FAILED: Final = "UPDATE journal_outbox SET failure = ? WHERE id = ? AND failure = ''"
 
 
 def _same_content(kinds: Sequence[EventKind], payload: str, same: str) -> str:

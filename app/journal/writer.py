@@ -18,7 +18,7 @@ from app.database.thread import OutageLog
 from app.journal import kinds
 from app.journal.backend import Backend, BadData, RolledBack, StreamLocked, Unanswered
 from app.journal.databases import own_backend
-from app.journal.entry import Busy, Entry, EventKind, OutcomeUnknown, Refused, Stored
+from app.journal.entry import Busy, Entry, EventKind, OutcomeUnknown, Refused, Stored, check_size
 from app.journal.keys import KEY_AHEAD_SECONDS, KEY_HOURS, drawn_at
 from app.journal.outbox import OutboxMover
 from app.observability import metrics
@@ -114,6 +114,7 @@ class Writer:
         """
         kind = kinds.kind(entry.kind)
         self._check_key(entry)
+        check_size(entry.payload)
         size = self._size + len(entry.payload)
         full = len(self._queue) >= self._bounds.entries or size > self._bounds.size
         if self._stopped or (full and self._queue):
@@ -122,6 +123,7 @@ class Writer:
         return self._enqueue(entry, kind)
 
     def _append_row(self, row: int, entry: Entry) -> "Future[Stored]":
+        check_size(entry.payload)
         # However old its key is: nobody sends it again.
         return self._enqueue(entry, kinds.kind(entry.kind), row)
 
@@ -293,9 +295,14 @@ class Writer:
                 # It may have met what somebody else stored in the same moment, and will see it now.
                 await self._store(batch, again=False)
             else:
-                entry = batch[0].entry
-                logger.error("%s for %s cannot be stored: %s", entry.kind, entry.stream, error)
-                self._fail(batch, lambda: Refused("internal_error", "this cannot be stored"), "refused")
+                [waiting] = batch
+                why = "this cannot be stored"
+                if waiting.row:  # its failure is for the operator, and told by one node
+                    why = f"{why}: {error}"
+                else:
+                    entry = waiting.entry
+                    logger.error("%s for %s cannot be stored: %s", entry.kind, entry.stream, error)
+                self._fail(batch, lambda: Refused("internal_error", why), "refused")
         except Unanswered as error:
             self._outage.failed(error)
             text = str(error)

@@ -5,9 +5,12 @@ A stream is a group whose events have a sequence without holes. Its name is its 
 
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
+
+PLACE_BYTES: Final = 256
+"""What an event takes beside its payload when it is sent, at most: its place in the stream, and the frame."""
 
 
 class Position(msgspec.Struct, frozen=True):

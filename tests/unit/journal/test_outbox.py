@@ -6,15 +6,18 @@ from typing import Any, ClassVar
 
 import pytest
 from django.db import connection, transaction
+from pytest_django import Settings
 
-from app.journal.entry import EventKind
+from app.journal.databases import own_backend
+from app.journal.entry import EventKind, Refused
 from app.journal.keys import new_key
 from app.journal.kinds import register
-from app.journal.services import publish_on_commit
+from app.journal.models import OutboxEntry
+from app.journal.services import publish_on_commit, try_again
 from app.journal.writer import Writer
 from app.realtime.event import Delivery, Event
 from tests.unit.journal.conftest import BOUNDS, Ask, Committed
-from tests.unit.journal.notes import PLAIN, WRITTEN, banned
+from tests.unit.journal.notes import PLAIN, WRITTEN, banned, note
 
 PATIENCE = 20
 
@@ -217,10 +220,71 @@ async def test_what_gets_into_no_stream_is_kept_with_its_reason_and_holds_nothin
     await until_committed(committed, 2)
     await until_empty(ask)
     failures = await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox ORDER BY id")
-    assert failures == [
+    assert [(failure.partition(":")[0],) for (failure,) in failures] == [
         ("there is no such stream",),
         ("you may not write here",),
         ("this cannot be stored",),
     ]
     assert caplog.text.count("gets into no stream") == 3
+    assert caplog.text.count("cannot be stored") == 1
     assert texts(committed)[1:] == ["fine"]
+
+
+async def test_what_was_refused_is_told_by_one_node(
+    streams: None, ask: Ask, caplog: pytest.LogCaptureFixture
+) -> None:
+    await in_thread(lambda: publish_on_commit("notes.nowhere", Noticed("a")))
+    backends = [own_backend() for _ in range(3)]
+    [(row, _)] = await backends[0].outbox(10)
+    assert [await backend.give_up(row, "why") for backend in backends] == [True, False, False]
+    assert await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox") == [("why",)]
+    assert await backends[0].give_up(row + 1, "gone meanwhile") is False
+    for backend in backends:
+        await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("stream", "text", "why"),
+    [
+        (
+            "notes.a",
+            "x" * 10_000,
+            "an event has 9744 bytes at most .half of UNSENT_LIMIT_BYTES., this one has 10",
+        ),
+        ("notes.a", "a\0b", "no text of an event has a NUL character"),
+        ("notes.a", "a\\\0b", "no text of an event has a NUL character"),
+        ("notes." + "a" * 123, "x", "128 characters at most"),
+    ],
+)
+async def test_what_could_never_be_stored_or_sent_fails_in_the_transaction(
+    settings: Settings, ask: Ask, stream: str, text: str, why: str
+) -> None:
+    settings.UNSENT_LIMIT_BYTES = 20_000
+
+    def work() -> None:
+        with pytest.raises(Refused, match=why), transaction.atomic():
+            publish_on_commit(stream, Noticed(text))
+        publish_on_commit("notes.a", Noticed("x" * 9_000))
+        publish_on_commit("notes.a", Noticed("\\u0000, as it is written"))
+
+    await in_thread(work)
+    assert await asyncio.to_thread(ask, "SELECT count(*) FROM journal_outbox") == [(2,)]
+
+
+async def test_a_row_that_is_too_large_by_now_is_refused_and_can_be_tried_again(
+    writer: Writer, committed: Committed, settings: Settings, ask: Ask
+) -> None:
+    """As after a change of UNSENT_LIMIT_BYTES."""
+    limit, settings.UNSENT_LIMIT_BYTES = settings.UNSENT_LIMIT_BYTES, 1000
+    large = note(text="x" * 1000, kind=PLAIN)
+    with pytest.raises(Refused, match="bytes at most"):
+        writer.append(large)
+    row = {"stream": large.stream, "kind": large.kind, "key": large.key, "sender": large.sender}
+    row |= {"payload": large.payload.decode(), "created_at": large.at}
+    await in_thread(lambda: OutboxEntry.objects.create(**row))
+    await until_empty(ask)
+    [(failure,)] = await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox")
+    assert "bytes at most" in failure
+    settings.UNSENT_LIMIT_BYTES = limit
+    await in_thread(lambda: try_again(OutboxEntry.objects.all()))
+    await until_committed(committed, 1)

@@ -65,11 +65,11 @@ test-browser: .venv/dev ## two real browsers on two nodes (needs Chromium)
 test-failure: .venv/dev ## killed nodes, failovers, a lying bus: nothing lost, doubled or out of order; SEED=1 plays a run again
 	$(BIN)/python -m pytest tests/failure $(if $(ONLY),-k "$(ONLY)")
 
-test-failure-all: .venv/dev ## every scenario on every database, ROUNDS=3, the control, the planted faults; SAVE=1 keeps the table
+test-failure-all: .venv/dev ## every scenario on every database, ROUNDS=3, the control, the planted faults, on WORKERS=3; SAVE=1 keeps the table
 	FAILURE=all ROUNDS=$(or $(ROUNDS),3) SAVE=$(SAVE) $(BIN)/python -m tests.failure.own_network tests/failure $(if $(ONLY),-k "$(ONLY)")
 
 test-failure-planted: .venv/dev ## the checker sees each fault that is planted into the nodes
-	FAILURE=planted $(BIN)/python -m pytest tests/failure/test_planted.py $(if $(ONLY),-k "$(ONLY)")
+	FAILURE=planted $(BIN)/python -m tests.failure.own_network tests/failure/test_planted.py $(if $(ONLY),-k "$(ONLY)")
 
 test-image: .venv/dev ## the image, built and run (needs docker or podman)
 	$(BIN)/python -m pytest tests/cluster/test_image.py

@@ -5,9 +5,11 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.redis_servers import RedisServers
 from tests.failure.checker.table import FIGURE, SEED, save, table
@@ -29,6 +31,26 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None if played_when.get(collection_path.name, True) else True
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What the selection leaves out is not there at all."""
+    if not EVERYTHING:
+        left_out = [item for item in items if item.get_closest_marker("at_length")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+    """What stands behind the @ in a test's name are servers that it shares: one worker plays all on them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, name = nodeid.partition("::")
+        return module + name.partition("@")[2] if "@" in name else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    return ByServers(config, log)
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
     """The loop that nodes run on."""
     return {"uvloop": uvloop.new_event_loop}
@@ -43,13 +65,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if found:
         terminalreporter.section("measured")
-    for test, name, value in found:
-        if name not in (FIGURE, SEED):
-            terminalreporter.write_line(f"{value:>10}  {name}  ({test})")
+    measures = [(test, name, value) for test, name, value in found if name not in (FIGURE, SEED)]
+    for test, name, value in measures:
+        terminalreporter.write_line(f"{value:>10}  {name}  ({test})")
     figures = [value for _, name, value in found if name == FIGURE]
     if figures:
         seeds = {value for _, name, value in found if name == SEED}
-        page = table(figures, seeds, datetime.now(UTC))
-        terminalreporter.write_line(page.partition("\n\n| ")[2])
+        page = table(figures, measures, seeds, datetime.now(UTC))
+        terminalreporter.write_line(page.partition("\n\n| ")[2].partition("\n## ")[0])
         if os.environ.get("SAVE"):
             terminalreporter.write_line(f"saved to {save(page, RESULTS, datetime.now(UTC))}")

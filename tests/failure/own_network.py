@@ -1,32 +1,32 @@
-"""`python -m tests.failure.own_network …`: pytest in a network of its own, where packets may be dropped.
+"""`python -m tests.failure.own_network …`: pytest on WORKERS workers, each in a network of its own.
 
-As root in a new network; otherwise in a new user namespace, too. Outside of it nothing changes.
+There packets may be dropped, and nobody else takes a port. As root in a new network; otherwise in a new user
+namespace, too. Outside of it nothing changes.
 """
 
 import os
-import subprocess
+import shlex
 import sys
-from typing import NoReturn
 
 import pytest
 
 from tests.failure.checker.place import OWN_NETWORK
+from tests.failure.plan import SEED, WORKERS
+
+START = 'ip link set lo up && exec "$0" "$@"'
+
+
+def python() -> str:
+    """The command of a Python in a new network."""
+    users = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
+    return shlex.join(["unshare", "--net", *users, "sh", "-c", START, sys.executable])
 
 
 def main(arguments: list[str]) -> int:
     """pytest's exit code."""
-    if not os.environ.get(OWN_NETWORK):
-        _move(arguments)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    return pytest.main(arguments)
-
-
-def _move(arguments: list[str]) -> NoReturn:
-    """Become this program in another network."""
-    users = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--keep-caps"]
-    command = [sys.executable, "-m", __spec__.name, *arguments]
-    os.environ[OWN_NETWORK] = "yes"
-    os.execvp("unshare", ["unshare", "--net", *users, *command])
+    os.environ |= {OWN_NETWORK: "yes", "SEED": str(SEED)}
+    workers = f"{WORKERS}*popen//python={python()}"
+    return pytest.main(["--tx", workers, "--dist", "loadscope", *arguments])
 
 
 if __name__ == "__main__":

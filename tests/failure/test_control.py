@@ -4,23 +4,30 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.failure.checker.control import ControlPlace, ControlScene
 from tests.failure.checker.scenarios import SCENARIOS, Scenario
-from tests.failure.checker.table import FIGURE
+from tests.failure.checker.table import FIGURE, STOCK
 from tests.failure.plan import SEED
 
-COMPARED = [scenario for scenario in SCENARIOS.values() if scenario.control]
+
+def plays() -> Iterator[ParameterSet]:
+    """Each scenario on each layer, one layer after the other."""
+    for layer in STOCK:
+        for scenario in SCENARIOS.values():
+            if scenario.control:
+                yield pytest.param(layer, scenario, id=f"{scenario.name}@{layer}")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlace]:
-    """Three nodes of the tutorials' application."""
-    with ControlPlace(tmp_path_factory.mktemp("control"), "sqlite") as place:
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlace]:
+    """Three nodes of the tutorials' application on one of the layers."""
+    with ControlPlace(tmp_path_factory.mktemp("control"), request.param) as place:
         yield place
 
 
-@pytest.mark.parametrize("scenario", COMPARED, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize(("place", "scenario"), [*plays()], indirect=["place"], scope="module")
 async def test_what_stock_channels_loses(
     place: ControlPlace, scenario: Scenario, record_property: Callable[[str, object], None]
 ) -> None:
@@ -30,4 +37,4 @@ async def test_what_stock_channels_loses(
         losses = await scene.losses()
     assert losses.said, "nobody said anything: this compares nothing"
     for what, count in losses._asdict().items():
-        record_property(FIGURE, (scenario.name, "stock", what, count))
+        record_property(FIGURE, (scenario.name, place.layer, what, count))

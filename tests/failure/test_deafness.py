@@ -18,13 +18,12 @@ import pytest
 
 from deploy.local.redis_servers import RedisServers
 from tests.failure.deaf_proxy import DeafProxy
-from tests.failure.plan import EVERYTHING
+from tests.failure.plan import at_length
 from tests.integration.serving.client import PATIENCE, Client
 from tests.integration.serving.servers import PROJECT, Server, server
 from tests.postgres_server import PostgresServer, new_database
 
 Record = Callable[[str, object], None]
-at_length = pytest.mark.skipif(not EVERYTHING, reason="make test-failure-all plays it")
 NAMES = ("ada", "bob", "cyd")
 LOOKS = 60
 """How often a test looks where nothing may happen: in all for longer than a deaf node needs to leave."""
@@ -184,6 +183,7 @@ async def test_of_two_deaf_nodes_one_leaves_at_a_time(place: Place) -> None:
     assert [place.steps(name, "left") for name in NAMES] == [1, 1, 0]
 
 
+@at_length
 async def test_where_redis_is_gone_for_all_everybody_stays(place: Place, redis: RedisServers) -> None:
     async with await Client.connect(place.nodes["ada"].port, "/realtime/") as client:
         await client.hello()

@@ -28,7 +28,7 @@ def plays() -> Iterator[ParameterSet]:
             for scenario in SCENARIOS.values():
                 if database in (scenario.databases if EVERYTHING else scenario.selection):
                     suffix = f"-{number}" if ROUNDS > 1 else ""
-                    yield pytest.param(database, scenario, number, id=f"{scenario.name}-{database}{suffix}")
+                    yield pytest.param(database, scenario, number, id=f"{scenario.name}@{database}{suffix}")
 
 
 @pytest.fixture(scope="module")
@@ -53,5 +53,7 @@ async def test_nothing_is_lost_doubled_disordered_or_shown_to_the_wrong_person(
     counts = {"acknowledged": verdict.acknowledged, "deliveries": verdict.deliveries, **verdict.counts()}
     for what, count in counts.items():
         record_property(FIGURE, (scenario.name, place.database, what, count))
+    for measure in scene.measures:
+        record_property(*measure)
     assert not any(verdict.count(kind) for kind in KINDS), story
     assert verdict.acknowledged and verdict.deliveries, "nothing happened: this checked nothing"

@@ -8,29 +8,24 @@ import json
 from asyncio import Future, Task
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from random import Random
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from app.journal.keys import new_key
-from tests.failure.checker.record import POSTED, Account, Answer, Asked
-from tests.failure.checker.view import View
+from tests.failure.checker.record import POSTED, Answer, Asked
+from tests.failure.checker.returning import Address, Returning, end_task
 
 SILENCE_SECONDS: Final = 5.0
 """No frame for so long, though a ping was sent: the connection is given up, as the protocol says."""
 PING_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 20.0
 """A node that answers pings and not this command is given up, too."""
-AWAY_SECONDS: Final = 0.3
-"""Longest pause between two attempts to connect."""
 IN_FLIGHT: Final = 8
 TRY_AGAIN: Final = {"busy", "unknown", "rate_limited", "internal_error", "unavailable"}
 PAGE: Final = 100
 
-Address = tuple[str, int]
-Clock = Callable[[], float]
 Take = Callable[[dict[str, Any]], None]
 """Sees a reply before any later frame is looked at."""
 
@@ -44,30 +39,15 @@ class Refused(Exception):
         self.retry_after = float(error.get("retry_after") or 0.2)
 
 
-class Client:
-    """One program of one person. It lives from `start` to `stop`, on whatever node `choose_node` names."""
+class Client(Returning):
+    """By WebSocket: it is in rooms, writes there, and pages."""
 
-    def __init__(
-        self,
-        name: str,
-        person: str,
-        cookie: str,
-        *,
-        choose_node: Callable[[], Address],
-        random: Random,
-        clock: Clock,
-    ) -> None:
-        self.name = name
-        self.person = person
-        self.account = Account(name, person)
-        self.view = View(self.account, clock)
+    ends = (OSError, InvalidHandshake, ConnectionClosed, TimeoutError, Refused)
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         self.node = ""
         """Where it is; empty while it is away."""
-        self.trouble: BaseException | None = None
-        self._cookie = cookie
-        self._choose_node = choose_node
-        self._random = random
-        self._clock = clock
         self._rooms: set[str] = set()
         self._unsent: dict[str, tuple[Asked, dict[str, Any]]] = {}
         self._in_flight: set[str] = set()
@@ -75,18 +55,9 @@ class Client:
         self._connection: ClientConnection | None = None
         self._waiting: dict[int, tuple[Future[dict[str, Any]], Take]] = {}
         self._last_id = 0
-        self._task: Task[None] | None = None
         self._tasks: set[Task[None]] = set()
 
     # --- What it is asked to do --------------------------------------------------------------------------
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._live(), name=self.name)
-
-    async def stop(self) -> None:
-        """Leave as somebody who closes the page."""
-        if self._task is not None:
-            await end_task(self._task)
 
     def enter(self, *rooms: str) -> None:
         """Be in these rooms from now on, also after each reconnect."""
@@ -142,22 +113,7 @@ class Client:
 
     # --- Its life ----------------------------------------------------------------------------------------
 
-    async def _live(self) -> None:
-        while True:
-            try:
-                await self._visit(self._choose_node())
-            except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError, Refused) as error:
-                self.view.cut_off(_why(error))
-            except asyncio.CancelledError:
-                self.view.cut_off("stopped")
-                raise
-            except BaseException as error:
-                self.trouble = error
-                raise
-            await asyncio.sleep(self._random.uniform(0, AWAY_SECONDS))
-
     async def _visit(self, address: Address) -> None:
-        """One connection, from the upgrade to its end. Raises whatever ended it."""
         host, port = address
         async with connect(
             f"ws://{host}:{port}/realtime/",
@@ -364,20 +320,7 @@ class Client:
         asyncio.get_running_loop().call_later(seconds, self._more.set)
 
 
-async def end_task(task: Task[None]) -> None:
-    """Cancel it until it has ended: one that comes in the same tick as something else gets lost."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=1)
-
-
 async def _end(connection: ClientConnection, tasks: list[Task[None]]) -> None:
     await asyncio.gather(*[end_task(task) for task in tasks])
     with suppress(OSError):
         connection.transport.abort()
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, ConnectionClosed) and error.rcvd is not None:
-        return f"closed with {error.rcvd.code}"
-    return "silence" if isinstance(error, TimeoutError) else type(error).__name__

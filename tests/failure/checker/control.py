@@ -8,8 +8,9 @@ import asyncio
 import json
 from asyncio import Task
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -18,10 +19,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from deploy.local.ports import HOST, is_free
 from deploy.local.processes import wait_until
-from tests.failure.checker.client import AWAY_SECONDS, SILENCE_SECONDS, Client, end_task
+from tests.failure.checker.client import SILENCE_SECONDS, Client
 from tests.failure.checker.place import Node, Person, Place
 from tests.failure.checker.record import POSTED, Answer, Asked
+from tests.failure.checker.returning import AWAY_SECONDS, end_task
 from tests.failure.checker.scene import Scene
+from tests.failure.checker.table import STOCK
 
 START_SECONDS: Final = 60.0
 LATE_SECONDS: Final = 5.0
@@ -31,8 +34,13 @@ LATE_SECONDS: Final = 5.0
 class ControlPlace(Place):
     """The tutorials' application on gunicorn and uvicorn as they come."""
 
+    def __init__(self, folder: Path, layer: str) -> None:
+        super().__init__(folder, "sqlite")
+        self.layer = layer
+        """One of `STOCK`."""
+
     def environment(self, node: Node | None = None) -> dict[str, str]:
-        told = super().environment(node) | {"CHANNEL_LAYER": "channels_redis"}
+        told = super().environment(node) | {"CHANNEL_LAYER": STOCK[self.layer]}
         if node is not None:
             told["DJANGO_SETTINGS_MODULE"] = "tests.integration.tutorials.settings"
         return told
@@ -157,6 +165,11 @@ class ControlScene(Scene):
 
     def bring_listeners(self, people: list[Person], rooms: list[str]) -> None:
         """There is no such thing."""
+
+    @asynccontextmanager
+    async def all_stay_ready(self) -> AsyncIterator[None]:
+        """Nobody can be asked."""
+        yield
 
     async def all_have_everything(self) -> None:
         """There is no way to get what was missed."""

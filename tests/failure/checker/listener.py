@@ -2,51 +2,26 @@
 
 import asyncio
 import json
-from asyncio import StreamReader, Task
-from collections.abc import AsyncIterator, Callable, Coroutine
+from asyncio import StreamReader
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from random import Random
 from typing import Any, Final
 
-from tests.failure.checker.client import AWAY_SECONDS, Address, Clock, end_task
-from tests.failure.checker.record import Account
-from tests.failure.checker.view import View
+from tests.failure.checker.returning import Address, Returning
 
 SILENCE_SECONDS: Final = 20.0
 """A line comes every 15 s, so this is a dead connection."""
 
 
-class Listener:
+class Listener(Returning):
     """It cannot page: what it knows begins with the oldest message of its last snapshot."""
 
-    def __init__(
-        self,
-        name: str,
-        person: str,
-        cookie: str,
-        *,
-        room: str,
-        choose_node: Callable[[], Address],
-        random: Random,
-        clock: Clock,
-    ) -> None:
-        self.name = name
-        self.account = Account(name, person)
-        self.view = View(self.account, clock)
-        self.trouble: BaseException | None = None
-        self._cookie = cookie
+    ends = (OSError, EOFError, TimeoutError)
+
+    def __init__(self, *arguments: Any, room: str, **more: Any) -> None:
+        super().__init__(*arguments, **more)
         self._room = room
         self._stream = f"room.{room}"
-        self._choose_node = choose_node
-        self._random = random
-        self._task: Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._live(), name=self.name)
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            await end_task(self._task)
 
     @property
     def is_in_all(self) -> bool:
@@ -56,22 +31,11 @@ class Listener:
         """Whether it has all up to (epoch, sequence)."""
         return self._stream in self.account.shut_out or self.view.is_at(self._stream, *last[self._stream])
 
-    async def _live(self) -> None:
-        while self._stream not in self.account.shut_out:
-            try:
-                await self._listen(self._choose_node())
-            except (OSError, EOFError, TimeoutError) as error:
-                self.view.cut_off(type(error).__name__)
-            except asyncio.CancelledError:
-                self.view.cut_off("stopped")
-                raise
-            except BaseException as error:
-                self.trouble = error
-                raise
-            await asyncio.sleep(self._random.uniform(0, AWAY_SECONDS))
+    @property
+    def _may_return(self) -> bool:
+        return self._stream not in self.account.shut_out
 
-    async def _listen(self, address: Address) -> None:
-        """One response, to its end. Raises what ended it."""
+    async def _visit(self, address: Address) -> None:
         left = self.view.left_at(self._stream)
         host, port = address
         headers = [f"Host: {host}:{port}", f"Cookie: {self._cookie}", "Accept: text/event-stream"]

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final, Self
 
 from tests.failure.checker.client import Client
+from tests.failure.checker.crossing import crossing_seconds
 from tests.failure.checker.judge import Verdict, judge
 from tests.failure.checker.listener import Listener
 from tests.failure.checker.place import Node, Person, Place
@@ -47,6 +48,8 @@ class Scene:
         self.rules: dict[str, Rules] = {}
         self.faults: list[Fault] = []
         self.forgiven: set[str] = set()
+        self.measures: list[tuple[str, str]] = []
+        """What was measured, and the figure."""
         self.quiet = False
         """True: nobody writes for the moment."""
         self.clicks_twice = True
@@ -145,6 +148,32 @@ class Scene:
         finally:
             self._broken = False
             self.faults.append(Fault(what, began, self.clock()))
+
+    @asynccontextmanager
+    async def all_stay_ready(self) -> AsyncIterator[None]:
+        """To the end of the block every node wants clients, whenever it is asked."""
+        looking = asyncio.create_task(self._find_all_ready())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await looking
+
+    async def _find_all_ready(self) -> None:
+        while True:
+            for node in self.place.nodes:
+                assert await self.do(node.is_ready), f"{node.name} is not ready (seed {self.seed})"
+            await asyncio.sleep(0.25)
+
+    def measure_crossing(self, what: str, began: float) -> None:
+        """How long what was acknowledged since then took from node to node; it has come to everybody."""
+        # Listeners do not know which node they are on.
+        seconds = crossing_seconds((client.account for client in self.clients), began, self.clock())
+        if seconds:
+            middle, most = seconds[len(seconds) // 2], seconds[len(seconds) * 99 // 100]
+            what = f"s from answer to receipt on another node, {what}: half / 99 % / all of {len(seconds)}"
+            self.measures.append((what, f"{middle:.2f} / {most:.2f} / {seconds[-1]:.2f}"))
 
     async def do(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """What blocks, on a thread."""

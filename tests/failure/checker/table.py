@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loadtest.bench.machine import commit
 from tests.failure.checker.judge import KINDS
+from tests.failure.checker.scenarios import SCENARIOS
 
 HEAD = """# Failures, {date}
 
@@ -17,14 +18,27 @@ Commit {commit}, by `make test-failure-all`. {machine}, Python {python}. Seeds: 
 
 - *Carillon*: lost / doubled / out of order / shown to the wrong person / different from the database, in
   messages, over all rounds.
-- *Stock*: the same load and fault through the tutorials' consumer on channels-redis: lost / doubled / out of
-  order, of what a client could write to its connection. It acknowledges nothing and keeps nothing.
+- *Stock*: the same load and fault through the tutorials' consumer on channels-redis, on its core and on its
+  pub/sub layer: lost / doubled / out of order, of what a client could write to its connection. It
+  acknowledges nothing and keeps nothing.
 
 [guarantees.md](../guarantees.md) says what each scenario breaks.
 
-| scenario | database | rounds | acknowledged | deliveries | Carillon | stock: said | stock |
-| --- | --- | ---: | ---: | ---: | --- | ---: | --- |
+| scenario | database | rounds | acknowledged | deliveries | Carillon | said | core | said | pub/sub |
+| --- | --- | ---: | ---: | ---: | --- | ---: | --- | ---: | --- |
 """
+
+MEASURED = """
+## Measured
+
+How long it took; a measure, not a condition of the tests.
+
+| figure | what | test |
+| ---: | --- | --- |
+"""
+
+STOCK = {"core": "channels_redis", "pub/sub": "channels_redis_pubsub"}
+"""The layers of the control, as the table and as `CHANNEL_LAYER` call them."""
 
 
 @dataclass
@@ -35,8 +49,8 @@ class Line:
     acknowledged: int = 0
     deliveries: int = 0
     problems: list[int] = field(default_factory=lambda: [0] * len(KINDS))
-    said: int = 0
-    stock: list[int] | None = None
+    stock: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Layer to what was counted there."""
 
 
 FIGURE = "figure"
@@ -44,16 +58,19 @@ SEED = "seed"
 """Properties of tests that belong into the table: a `Figure`, and what the test was played with."""
 
 Figure = tuple[str, str, str, int]
-"""Scenario, database (or `stock`), what was counted, how many."""
+"""Scenario, database (or a layer of `STOCK`), what was counted, how many."""
+
+Measure = tuple[str, str, str]
+"""Test, what was measured, the figure."""
 
 
 def lines(figures: Iterable[Figure]) -> dict[tuple[str, str], Line]:
     """By scenario and database. The control has no database: its figures stand in each line."""
     found: dict[tuple[str, str], Line] = defaultdict(Line)
-    stock: dict[str, dict[str, int]] = {}
+    stock: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     for scenario, database, what, value in figures:
-        if database == "stock":
-            stock.setdefault(scenario, {})[what] = value
+        if database in STOCK:
+            stock[scenario][database][what] = value
             continue
         line = found[scenario, database]
         if what == "acknowledged":
@@ -64,19 +81,16 @@ def lines(figures: Iterable[Figure]) -> dict[tuple[str, str], Line]:
         else:
             line.problems[KINDS.index(what)] += value
     for (scenario, _), line in found.items():
-        if scenario in stock:
-            told = stock[scenario]
-            line.said = told["said"]
-            line.stock = [told["lost"], told["doubled"], told["disordered"]]
+        line.stock = stock.get(scenario, {})
     return found
 
 
-def table(figures: Iterable[Figure], seeds: Iterable[int], now: datetime) -> str:
+def table(figures: Iterable[Figure], measures: Iterable[Measure], seeds: Iterable[int], now: datetime) -> str:
     """The whole page."""
     rows = [
         f"| `{scenario}` | {database} | {line.rounds} | {line.acknowledged} | {line.deliveries} |"
-        f" {_counts(line.problems)} | {line.said if line.stock else '–'} | {_counts(line.stock)} |"
-        for (scenario, database), line in lines(figures).items()
+        f" {_counts(line.problems)} | {' | '.join(_stock(line.stock.get(layer)) for layer in STOCK)} |"
+        for (scenario, database), line in sorted(lines(figures).items(), key=_place)
     ]
     head = HEAD.format(
         date=f"{now:%Y-%m-%d}",
@@ -85,7 +99,8 @@ def table(figures: Iterable[Figure], seeds: Iterable[int], now: datetime) -> str
         python=platform.python_version(),
         seeds=", ".join(map(str, sorted(set(seeds)))),
     )
-    return head + "\n".join([*rows, ""])
+    measured = [f"| {figure} | {what} | `{test}` |" for test, what, figure in measures]
+    return "\n".join([head + "\n".join(rows), MEASURED + "\n".join(measured), ""])
 
 
 def save(text: str, folder: Path, now: datetime) -> Path:
@@ -95,5 +110,17 @@ def save(text: str, folder: Path, now: datetime) -> Path:
     return path
 
 
-def _counts(numbers: list[int] | None) -> str:
-    return "–" if numbers is None else " / ".join(map(str, numbers))
+def _place(item: tuple[tuple[str, str], Line]) -> tuple[str, int]:
+    """However the tests were spread: one database after the other, scenarios as they stand in the code."""
+    (scenario, database), _ = item
+    return database, list(SCENARIOS).index(scenario)
+
+
+def _counts(numbers: Iterable[int]) -> str:
+    return " / ".join(map(str, numbers))
+
+
+def _stock(told: dict[str, int] | None) -> str:
+    if told is None:
+        return "– | –"
+    return f"{told['said']} | {_counts(told[what] for what in ('lost', 'doubled', 'disordered'))}"

@@ -144,7 +144,6 @@ class Place:
             "DATA_FOLDER": str(self.folder / "data"),
             "REDIS_SENTINELS": ",".join(f"{host}:{port}" for host, port in self.redis.sentinel_addresses),
             "REDIS_PRIMARY_NAME": PRIMARY_NAME,
-            "DATABASE_PREPARED_STATEMENTS": "false",  # the proxy knows a COMMIT by its text
             "COMMANDS_PER_SECOND": "1000",
             "COMMANDS_BURST": "2000",
             "DJANGO_SETTINGS_MODULE": "tests.failure.planted.settings",

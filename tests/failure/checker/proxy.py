@@ -16,8 +16,9 @@ from deploy.local.ports import HOST
 CHUNK: Final = 2**16
 COMMIT_SENT: Final = b"COMMIT\0"
 """In what a client of PostgreSQL sends, and in the server's answer to it: `CommandComplete`."""
-BATCH: Final = b"INSERT INTO journal_event"
-"""In what a batch of the journal's writer sends, before its COMMIT: other transactions are left alone."""
+BATCH: Final = b'[{"n":0,"stream":'
+"""How the rows of a batch begin that the journal's writer sends, whether its SQL is prepared or not: other
+transactions are left alone."""
 
 T = TypeVar("T")
 
@@ -57,11 +58,12 @@ class Proxy:
         self._loop.close()
 
     def pass_on(self) -> None:
-        """As if there were no proxy."""
+        """As if there were no proxy; a connection whose COMMIT is kept back ends."""
         self.delay = 0.0
         self._cut_commits = 0
         self._refuses = False
         self._do(self._flows.set)
+        self._do(self._cut_held)
 
     def cut(self) -> None:
         """End every connection at once; what is on its way is gone."""
@@ -101,6 +103,12 @@ class Proxy:
         for link in list(self._links):
             link.cut()
 
+    def _cut_held(self) -> None:
+        self._hold_commit = None
+        for link in list(self._links):
+            if link.held:
+                link.cut()
+
     async def _end(self) -> None:
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
@@ -139,6 +147,7 @@ class Proxy:
             if place >= 0 and self._hold_commit is not None:
                 held, self._hold_commit = self._hold_commit, None
                 writer.write(data[: _start_of_message(data, place)])
+                link.held = True
                 held.set_result(None)
                 await reader.read()  # until the client is gone
                 if self._silent:
@@ -175,6 +184,8 @@ class _Link:
     def __init__(self, *writers: StreamWriter) -> None:
         self.batch = False
         """A batch was begun on it, and its COMMIT did not come yet."""
+        self.held = False
+        """Its COMMIT is kept back."""
         self.commit_cut = False
         self._writers = writers
 

@@ -53,10 +53,12 @@ def scenario(
     databases: tuple[Database, ...] = BOTH,
     selection: tuple[Database, ...] = POSTGRESQL,
     control: bool = True,
+    everywhere: str = "",
     **planted: str,
 ) -> Callable[[Callable[[Scene], Awaitable[None]]], Callable[[Scene], Awaitable[None]]]:
-    """Register it. `node_2="bad_bus"` plants that into node 2, and so on."""
-    nodes = {int(name.removeprefix("node_")): what for name, what in planted.items()}
+    """Register it. `node_2="hears_nothing"` plants that into node 2, `everywhere` into all three."""
+    nodes = dict.fromkeys((1, 2, 3), everywhere) if everywhere else {}
+    nodes |= {int(name.removeprefix("node_")): what for name, what in planted.items()}
 
     def register(play: Callable[[Scene], Awaitable[None]]) -> Callable[[Scene], Awaitable[None]]:
         SCENARIOS[play.__name__] = Scenario(play, databases, selection, control, nodes)
@@ -95,9 +97,9 @@ async def node_killed_between_commit_and_publish(scene: Scene) -> None:
         await scene.some_writes(300)
 
 
-@scenario(databases=POSTGRESQL, selection=(), control=False)
+@scenario(databases=POSTGRESQL, selection=(), control=False, everywhere="prepares_nothing")
 async def node_killed_holding_a_lock(scene: Scene) -> None:
-    """A node is killed while its transaction holds the lock of a stream."""
+    """A node is killed while its transaction holds the lock of a stream (without prepared statements)."""
     way = scene.place.way_to_database
     assert way is not None
     held = way.hold_next_commit()
@@ -195,7 +197,7 @@ async def primary_cut_off(scene: Scene) -> None:
     with scene.broken("packets of the primary dropped"), scene.place.cut_off(port):
         await scene.do(redis.wait_until_promoted, ("127.0.0.1", port))
         await scene.all_write_again()
-        await asyncio.sleep(65)
+        await asyncio.sleep(65 if scene.everything else 5)
     await scene.some_writes()
 
 
@@ -219,13 +221,16 @@ async def redis_gone(scene: Scene) -> None:
     redis = scene.place.redis
     servers = list(redis.processes())
     with scene.broken("all of Redis gone"):
-        for name in reversed(servers):
-            await scene.do(redis.kill, name)
-        await scene.all_write_again()
-        await scene.all_have_everything()
-        await asyncio.sleep(30 if scene.everything else 6)
-        await scene.all_write_again()
-        await scene.all_have_everything()
+        async with scene.all_stay_ready():
+            for name in reversed(servers):
+                await scene.do(redis.kill, name)
+            began = scene.clock()
+            await scene.all_write_again()
+            await scene.all_have_everything()
+            await asyncio.sleep(30 if scene.everything else 6)
+            await scene.all_write_again()
+            await scene.all_have_everything()
+            scene.measure_crossing("Redis gone", began)
         for name in servers:
             await scene.do(redis.restart, name)
     await scene.all_write_again()
@@ -251,7 +256,7 @@ async def output_buffer_overrun(scene: Scene) -> None:
         await scene.do(redis.ask, port, "CONFIG", "SET", "client-output-buffer-limit", limit)
 
 
-@scenario(selection=BOTH, control=False, node_1="bad_bus", node_2="bad_bus", node_3="bad_bus")
+@scenario(control=False, everywhere="bad_bus")
 async def bad_bus(scene: Scene) -> None:
     """The bus repeats, drops and reorders."""
     with scene.broken("the bus repeats, drops and reorders"):
@@ -300,6 +305,15 @@ async def other_versions_on_the_bus(scene: Scene) -> None:
             theirs = bytes([scene.random.choice((0, 3, 255))]) + ours[1:]
             await scene.do(redis.ask, port, "PUBLISH", f"carillon:{stream}", theirs)
             await scene.some_writes(2)
+
+
+@scenario(selection=(), control=False, node_3="speaks_another_version")
+async def two_versions_side_by_side(scene: Scene) -> None:
+    """One node speaks another version on the bus: it and the others do not understand each other."""
+    with scene.broken("node-3 speaks another version"):
+        await scene.some_writes(300)
+        await scene.all_have_everything()
+    await scene.all_write_again()
 
 
 # --- The database ----------------------------------------------------------------------------------------
@@ -427,7 +441,7 @@ async def clock_stepped(scene: Scene) -> None:
         await scene.some_writes(200)
 
 
-@scenario(selection=BOTH, control=False)
+@scenario(control=False)
 async def member_removed(scene: Scene) -> None:
     """Members are removed from a room while hundreds of messages are in flight there."""
     room = scene.new_room()

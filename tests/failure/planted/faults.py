@@ -1,9 +1,10 @@
 """What can be planted into a node. Most take one rule of the journal out, so that the checker has to notice.
 
-`bad_bus`, `hears_nothing`, `die_after_commit` and `clock_steps` are not ours: scenarios plant them, and
-nothing may follow.
+`bad_bus`, `hears_nothing`, `die_after_commit`, `clock_steps`, `prepares_nothing` and `speaks_another_version`
+are no faults of the journal: scenarios plant them, and nothing may follow.
 """
 
+import asyncio
 import itertools
 import os
 import signal
@@ -23,6 +24,19 @@ STEP_EVERY_SECONDS: Final = 2.0
 
 def bad_bus() -> None:
     """The bus repeats, drops and reorders: `settings.py` has put it there."""
+
+
+def prepares_nothing() -> None:
+    """As behind a pooler that knows no prepared statements: `settings.py` has said so."""
+
+
+def speaks_another_version() -> None:
+    """Its envelopes on the bus have versions that others do not know, and it knows no others."""
+    from app.realtime import envelope
+
+    for name in ("VERSION", "STREAM_VERSION"):
+        vars(envelope)[name] += 100
+    vars(envelope)["_STREAM"] = bytes([envelope.STREAM_VERSION])
 
 
 def hears_nothing() -> None:
@@ -94,6 +108,71 @@ def acknowledges_what_is_rolled_back() -> None:
 
     PostgresConnection.run = run_and_forget  # type: ignore[method-assign]
     sqlite_backend._store = store_and_forget
+
+
+def answers_before_the_commit() -> None:
+    """A batch is answered when its rows are written, and committed behind the answer."""
+    from app.journal.postgres_backend import _COMMIT, PostgresBackend
+
+    begin, transaction = PostgresBackend._begin, PostgresBackend._transaction
+    commits: set[Any] = set()
+
+    async def begin_behind(self: Any) -> Any:
+        while commits:
+            await asyncio.wait({commits.pop()})
+        return await begin(self)
+
+    async def answer_first(self: Any, statements: Any) -> Any:
+        if statements[-1] is not _COMMIT or not any(one.holds_locks for one in statements):
+            return await transaction(self, statements)
+        results = await transaction(self, statements[:-1])
+        commits.add(asyncio.create_task(transaction(self, [_COMMIT])))
+        return results
+
+    PostgresBackend._begin = begin_behind  # type: ignore[method-assign]
+    PostgresBackend._transaction = answer_first  # type: ignore[method-assign]
+
+
+def holds_locks_for_ever() -> None:
+    """Nothing tells the database to end the transaction of a node that fell silent."""
+    from app.journal import postgres_backend
+
+    del postgres_backend._FOR_THIS_TRANSACTION["idle_in_transaction_session_timeout"]
+    postgres_backend._SINCE_17.clear()
+
+
+def has_no_patience() -> None:
+    """A database that needs more than 0.3 s is given up: `settings.py` has said so."""
+
+
+def never_tries_again() -> None:
+    """What the database rolled back is waited for, and not sent again."""
+    from app.journal.backend import RolledBack
+    from app.journal.writer import Writer
+
+    store = Writer._store
+
+    async def store_or_wait(self: Any, batch: Any, **more: Any) -> None:
+        try:
+            await store(self, batch, **more)
+        except RolledBack:
+            await asyncio.Event().wait()
+
+    Writer._store = store_or_wait  # type: ignore[method-assign]
+
+
+def bears_no_wrong_clock() -> None:
+    """A key from a clock that is a minute ahead of the node's is refused."""
+    from app.journal import writer
+
+    vars(writer)["KEY_AHEAD_SECONDS"] = 60
+
+
+def never_thinks_itself_deaf() -> None:
+    """However little it hears, it stays."""
+    from app.serving import watch
+
+    vars(watch)["is_deaf"] = lambda *_: False
 
 
 def stores_every_command_again() -> None:
@@ -211,10 +290,18 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
     fault.__name__: fault
     for fault in (
         bad_bus,
+        prepares_nothing,
+        speaks_another_version,
         hears_nothing,
         die_after_commit,
         clock_steps,
         acknowledges_what_is_rolled_back,
+        answers_before_the_commit,
+        holds_locks_for_ever,
+        has_no_patience,
+        never_tries_again,
+        bears_no_wrong_clock,
+        never_thinks_itself_deaf,
         stores_every_command_again,
         asks_nobody_for_rights,
         forgets_removals,

@@ -1,10 +1,10 @@
 """What the journal stores: where each stream is, its events, and what foreign code wants in it.
 
 Only the writer's SQL and `services` change these rows, with UPDATEs of single columns: a `save()` of a
-position read before would take its sequence back.
+position read before would take its sequence back, and is refused.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from django.db import models
 
@@ -28,6 +28,12 @@ class StreamPosition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stream} at {self.last_sequence}"
+
+    def save(self, *arguments: Any, **more: Any) -> None:
+        """Raises `TypeError` for a position that is stored already."""
+        if not self._state.adding:
+            raise TypeError("a position is moved by the writer only: what was read before is out of date")
+        super().save(*arguments, **more)
 
 
 class StoredEvent(models.Model):

@@ -40,11 +40,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]
-    """What stands behind the @ in a test's name are servers that it shares: one worker plays all on them."""
+    """What stands behind a colon in a test's name are servers that it shares: one worker plays all of it."""
 
     def _split_scope(self, nodeid: str) -> str:
         module, _, name = nodeid.partition("::")
-        return module + name.partition("@")[2] if "@" in name else nodeid
+        return module + name.partition(":")[2] if ":" in name else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
@@ -72,6 +72,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if figures:
         seeds = {value for _, name, value in found if name == SEED}
         page = table(figures, measures, seeds, datetime.now(UTC))
-        terminalreporter.write_line(page.partition("\n\n| ")[2].partition("\n## ")[0])
+        rows = page[page.index("| scenario") :].partition("\n## ")[0]
+        terminalreporter.write_line(rows)
         if os.environ.get("SAVE"):
             terminalreporter.write_line(f"saved to {save(page, RESULTS, datetime.now(UTC))}")

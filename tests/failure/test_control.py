@@ -17,7 +17,7 @@ def plays() -> Iterator[ParameterSet]:
     for layer in STOCK:
         for scenario in SCENARIOS.values():
             if scenario.control:
-                yield pytest.param(layer, scenario, id=f"{scenario.name}@{layer}")
+                yield pytest.param(layer, scenario, id=f"{scenario.name}:{layer}")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def plays() -> Iterator[ParameterSet]:
             for scenario in SCENARIOS.values():
                 if database in (scenario.databases if EVERYTHING else scenario.selection):
                     suffix = f"-{number}" if ROUNDS > 1 else ""
-                    yield pytest.param(database, scenario, number, id=f"{scenario.name}@{database}{suffix}")
+                    yield pytest.param(database, scenario, number, id=f"{scenario.name}:{database}{suffix}")
 
 
 @pytest.fixture(scope="module")

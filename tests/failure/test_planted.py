@@ -64,7 +64,7 @@ def plays() -> Iterator[ParameterSet]:
     for database in ("postgresql", "sqlite"):
         for name, fault in EXPECTED:
             if SCENARIOS[name].databases[0] == database:
-                yield pytest.param(database, name, fault, id=f"{name}@{fault}")
+                yield pytest.param(database, name, fault, id=f"{name}:{fault}")
 
 
 @pytest.fixture(scope="module")

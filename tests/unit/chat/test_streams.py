@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -15,8 +16,16 @@ from app.chat import room_reads
 from app.chat.models import Membership, Message, Role, Room
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import Budget, Question, RoomRead, reads_of
-from app.chat.services import close_room, open_room
+from app.chat.services import (
+    close_room,
+    delete_message,
+    edit_message,
+    open_room,
+    remove_member,
+    set_member,
+)
 from app.database.thread import in_database_thread
+from app.journal.entry import Refused, Stored
 from app.journal.keys import new_key
 from app.journal.models import StoredEvent
 from app.journal.reader import read_streams
@@ -549,6 +558,29 @@ async def test_somebody_banned_is_out_and_stays_out() -> None:
         assert len(await bob.everything()) == 1
         await ada.do("chat.remove_member", person=BOB.id)
         assert texts((await join(bob))["messages"]) == ["after"]
+
+
+@pytest.mark.parametrize("what", ["muted", "removed", "deleted"])
+async def test_what_comes_behind_the_loss_of_a_right_in_the_same_burst_is_refused(what: str) -> None:
+    async with client(ADA) as ada, client(BOB) as bob:
+        await ada.do("chat.set_member", person=BOB.id, role="member")
+        message = UUID((await bob.post("one"))["message_id"])
+        node = current_node()
+        by_ada: dict[str, Any] = {"sender": ADA.id, "key": new_key()}
+        if what == "muted":
+            first = set_member(
+                node, "lobby", **by_ada, person=BOB.id, name="bob", role=Role.MEMBER, muted=True
+            )
+        elif what == "removed":
+            await in_database_thread(lambda: Room.objects.filter(slug="lobby").update(public=False))
+            first = remove_member(node, "lobby", **by_ada, person=BOB.id, name="bob")
+        else:
+            first = delete_message(node, "lobby", **by_ada, message=message)
+        second = edit_message(
+            node, "lobby", sender=BOB.id, key=new_key(), message=message, text="one, edited behind it"
+        )
+        answers = await asyncio.gather(first, second, return_exceptions=True)
+        assert isinstance(answers[0], Stored) and isinstance(answers[1], Refused)
 
 
 async def test_somebody_muted_reads_but_neither_posts_nor_edits() -> None:

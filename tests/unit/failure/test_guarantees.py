@@ -8,7 +8,9 @@ from tests.failure.planted.faults import FAULTS
 from tests.failure.test_planted import EXPECTED
 
 PAGE = (Path(__file__).parents[3] / "docs" / "guarantees.md").read_text()
-PROMISES, TABLE = PAGE.partition("## Promises")[2].split("## Scenarios")
+PROMISES, TABLE, RULES = re.split(
+    "^## (?:Scenarios|Rules)$", PAGE.partition("## Promises")[2], flags=re.MULTILINE
+)
 
 
 def rows(text: str) -> list[list[str]]:
@@ -44,6 +46,16 @@ def test_every_promise_names_scenarios_and_they_exist() -> None:
 def test_every_scenario_proves_a_promise() -> None:
     named = {name for _, proof, _ in rows(PROMISES) for name in re.findall(r"`(\w+)`", proof)}
     assert SCENARIOS.keys() - named == {"nothing_is_broken"}
+
+
+def test_every_rule_names_tests_and_they_exist() -> None:
+    tests = Path(__file__).parents[2].rglob("*.py")
+    there = {name for test in tests for name in re.findall(r"def (test_\w+)\(", test.read_text())}
+    assert rows(RULES)
+    for rule, taken_out, seen_by in rows(RULES):
+        named = re.findall(r"`(\w+)`", seen_by)
+        assert named and taken_out, rule
+        assert not set(named) - there - SCENARIOS.keys() - FAULTS.keys(), rule
 
 
 def test_every_planted_fault_exists_and_is_played() -> None:

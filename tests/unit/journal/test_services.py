@@ -7,11 +7,11 @@ from io import StringIO
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from app.journal.consumers import JournalTasks
-from app.journal.keys import KEY_HOURS
+from app.journal.keys import KEY_HOURS, new_key
 from app.journal.models import StoredEvent, StreamPosition
 from app.journal.services import (
     EPOCH_LIMIT,
@@ -171,3 +171,19 @@ async def test_epochs_are_renewed_while_writers_write(writer: Writer, streams: N
 
 def test_a_stored_event_says_what_it_is() -> None:
     assert str(StoredEvent(kind="notes.written", key="k")) == "notes.written k"
+
+
+async def test_no_position_that_was_read_before_is_saved_over_a_later_one(streams: None) -> None:
+    with pytest.raises(TypeError, match="by the writer only"):
+        await in_thread(lambda: StreamPosition.objects.get(stream="notes.a").save())
+
+
+async def test_nothing_is_stored_without_a_sender(streams: None) -> None:
+    def store_one() -> None:
+        position = StreamPosition.objects.get(stream="notes.a")
+        event = StoredEvent(position=position, sequence=1, key=new_key(), payload="{}", at=timezone.now())
+        event.sender = None  # type: ignore[assignment]  # what is refused
+        event.save(force_insert=True)
+
+    with pytest.raises(IntegrityError, match="sender"):
+        await in_thread(store_one)

@@ -8,7 +8,7 @@ TAG ?= $(VERSION)
 PARALLEL = -n $(or $(PROCESSES),logical) --dist loadgroup
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
+.PHONY: help setup run status kill-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-load test-load-all test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ test-failure-all: .venv/dev ## every scenario on every database, ROUNDS=3, the c
 
 test-failure-planted: .venv/dev ## the checker sees each fault that is planted into the nodes
 	FAILURE=planted $(BIN)/python -m tests.failure.own_network tests/failure/test_planted.py $(if $(ONLY),-k "$(ONLY)")
+
+test-load: .venv/dev .venv-load/load ## what is broken on purpose fails a load test, by name
+	$(BIN)/python -m pytest tests/load
+
+test-load-all: .venv/dev .venv-load/load ## every planted fault, each alone
+	LOAD=all $(BIN)/python -m pytest tests/load
 
 test-image: .venv/dev ## the image, built and run (needs docker or podman)
 	$(BIN)/python -m pytest tests/cluster/test_image.py

@@ -1,12 +1,13 @@
 """One run from start to verdict, in one process or many: who may begin, when it ends, whose accounts came.
 
 Everybody joins first; then the steady state begins: counters of the nodes are read, senders speak. At the end
-they fall silent, and what has not come `LATE_SECONDS` after that is lost. It all hangs on Locust's events.
+they fall silent, and what has not come `--late` seconds after that is lost. It all hangs on Locust's events.
 """
 
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, cast
 
 import gevent
@@ -20,14 +21,10 @@ from loadtest import node_metrics
 from loadtest.proof.account import Account, Book, Data
 from loadtest.proof.judge import Finding, judge
 from loadtest.proof.measures import measure
-from loadtest.proof.verdict import NO_DATA, Measured, Rule, Verdict, rules_of, verdict
+from loadtest.proof.verdict import NO_DATA, THRESHOLDS, Measured, Rule, Verdict, rules_of, verdict
 from loadtest.report import show
 from loadtest.visitor import Refused
 
-JOIN_SECONDS: Final = 60.0
-"""Who has not joined so long after the start does not join any more: it goes on without them."""
-LATE_SECONDS: Final = 10.0
-"""After the last thing was said."""
 ACCOUNT_SECONDS: Final = 10.0
 """How long a worker may take to tell its last."""
 NEWS_SECONDS: Final = 2.0
@@ -57,7 +54,7 @@ class Conductor:
         """Why it could not even begin."""
         self.findings: dict[str, Finding] = {}
         self._environment = environment
-        self._rules: list[Rule] = rules_of(scenario)
+        self._rules: list[Rule] = rules_of(scenario, Path(self.options.thresholds).read_text())
         self._prepare = prepare
         self._books: dict[str, Book] = {}
         self._told: set[str] = set()
@@ -138,7 +135,7 @@ class Conductor:
             self.spawn(self._lead)
 
     def _lead(self) -> None:
-        deadline = time.monotonic() + JOIN_SECONDS
+        deadline = time.monotonic() + self.options.join
         while time.monotonic() < deadline and self._joined() < self._target:
             gevent.sleep(LOOK_SECONDS)
         clients = self._runner.clients if isinstance(self._runner, MasterRunner) else {"local": None}
@@ -174,7 +171,7 @@ class Conductor:
             return
         target = self._target
         self._runner.send_message("carillon.quiet")
-        gevent.sleep(LATE_SECONDS)
+        gevent.sleep(self.options.late)
         after = self._read_metrics()
         self._runner.send_message("carillon.tell")
         deadline = time.monotonic() + ACCOUNT_SECONDS
@@ -228,6 +225,9 @@ def conduct(
         parser.add_argument("--expect-nodes", type=int, default=3, help="how many nodes there are")
         parser.add_argument("--metrics", default="", help="host:port,… of the nodes' internal ports")
         parser.add_argument("--steady", type=float, default=30.0, help="seconds from all joined to the end")
+        parser.add_argument("--join", type=float, default=60.0, help="seconds until it goes on without some")
+        parser.add_argument("--late", type=float, default=10.0, help="seconds until what is missing is lost")
+        parser.add_argument("--thresholds", default=str(THRESHOLDS), help="another file of them")
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
     def begin(environment: Any, **_: Any) -> None:

@@ -84,9 +84,9 @@ class Verdict:
         return BROKEN if self.broken else HELD
 
 
-def rules_of(scenario: str, text: str | None = None) -> list[Rule]:
-    """The rules of a scenario, as the file (or `text`) has them. Raises `BadThresholds`."""
-    tables = tomllib.loads(THRESHOLDS.read_text() if text is None else text)
+def rules_of(scenario: str, text: str) -> list[Rule]:
+    """The rules of a scenario in a file of thresholds. Raises `BadThresholds`."""
+    tables = tomllib.loads(text)
     merged = {**tables["default"], **tables.get(scenario, {})}
     return [_rule(name, ends) for name, ends in merged.items() if ends is not False]
 

@@ -14,6 +14,7 @@ from app.accounts import tickets
 from app.accounts.session_lookup import LookupFailed, SessionLookup
 from app.accounts.tickets import TicketRefused
 from app.accounts.verification import Verification
+from app.database.middleware import RETRY_SECONDS
 from app.observability import metrics
 from app.realtime.identity import Identity
 from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX, encode_refusal
@@ -34,9 +35,6 @@ REFUSALS: Final = {
 }
 """Reason of a refusal (the label of `connections_refused`) to its HTTP status and what it says."""
 metrics.appear(metrics.connections_refused, REFUSALS)
-
-RETRY_SECONDS: Final = 1
-"""When to come back where it was 503."""
 
 
 class OriginCheck:

@@ -1,6 +1,11 @@
-"""How tests are shared out when several processes run them (`make test`)."""
+"""How tests are shared out when several processes run them (`make test`), and what holds for all of them."""
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time: not how long one example takes, either.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -121,7 +121,7 @@ async def test_whoever_is_not_a_node_can_send(queue: TaskQueue) -> None:
 
 async def test_one_redis_without_sentinels_will_do(redis_servers: RedisServers) -> None:
     host, port = redis_servers.primary_address()
-    layers = channel_layers_for("fanout", None, REDIS_ADDRESS=f"{host}:{port}")
+    layers = channel_layers_for("fanout", None, REDIS_ADDRESS=f"{host}:{port}", REDIS_CONNECT_SECONDS="20")
     queue = TaskQueue(**layers["tasks"]["CONFIG"])
     await asyncio.gather(*(queue.send("thumbnails", task(n)) for n in range(200)))
     assert sorted([await taken(queue, "thumbnails") for _ in range(200)]) == list(range(200))

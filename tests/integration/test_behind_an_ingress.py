@@ -10,21 +10,20 @@ import pytest
 
 from deploy.local.ports import HOST
 from tests.integration.serving.client import PATIENCE, Client, upgrade_request
-from tests.integration.serving.servers import Server, migrate, server
+from tests.integration.serving.servers import Server, prepare_database, server
 
 TOKEN = "c" * 32
 
 
 def production(folder: Path, **environment: str) -> dict[str, str]:
     """The environment of a node in production whose database is ready."""
-    environment = {
+    prepare_database(folder)
+    return {
         "ENVIRONMENT": "production",
         "SECRET_KEYS": "k" * 32,
         "DATA_FOLDER": str(folder),
         **environment,
     }
-    migrate(environment)
-    return environment
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from websockets.frames import Close, Opcode
 
 from tests.integration.serving.client import HOST, PATIENCE, Client, upgrade_request
-from tests.integration.serving.servers import Server, migrate, server
+from tests.integration.serving.servers import Server, prepare_database, server
 
 CYCLES = int(os.environ.get("CROWD_CYCLES", "10000"))
 AT_ONCE = 100
@@ -70,9 +70,8 @@ class Writer:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Server]:
-    environment = SLOW | {"DATA_FOLDER": str(tmp_path)}
-    migrate(environment)
-    with server(**environment) as one:
+    prepare_database(tmp_path)
+    with server(**SLOW | {"DATA_FOLDER": str(tmp_path)}) as one:
         yield one
 
 

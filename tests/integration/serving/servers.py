@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from deploy.local.guardian import Guardian
 from deploy.local.ports import HOST, free_ports
@@ -71,10 +73,19 @@ class Server:
         return float(found[1]) if found else 0.0
 
 
-def migrate(environment: dict[str, str]) -> None:
-    """Make ready the database that a server with this environment will use."""
+def prepare_database(folder: Path) -> None:
+    """Give the nodes whose DATA_FOLDER this is a database with the application's schema."""
+    (folder / "carillon.sqlite3").write_bytes(_database())
+
+
+@cache
+def _database() -> bytes:
+    """Made once: the tests are about what nodes do with it."""
     command = [sys.executable, "-m", "app.manage", "migrate", "--no-input", "--verbosity", "0"]
-    subprocess.run(command, cwd=PROJECT, env=os.environ | environment, check=True, timeout=START_SECONDS)
+    with TemporaryDirectory() as folder:
+        environment = os.environ | {"DATA_FOLDER": folder}
+        subprocess.run(command, cwd=PROJECT, env=environment, check=True, timeout=START_SECONDS)
+        return (Path(folder) / "carillon.sqlite3").read_bytes()
 
 
 @contextmanager

@@ -91,6 +91,9 @@ def test_a_room_for_members_is_there_for_who_is_added_to_it(
     expect(bob.page.get_by_label("Add somebody by name")).to_be_hidden()
     bob.page.get_by_role("button", name="Leave this room").click()
     expect(bob.page.get_by_role("button", name="Stay")).to_be_focused()
+    bob.page.set_viewport_size({"width": 375, "height": 667})
+    dialog = bob.page.get_by_role("dialog")
+    assert dialog.evaluate("it => it.scrollWidth <= it.clientWidth"), "it is to be read without scrolling"
     bob.page.get_by_role("button", name="Leave", exact=True).click()
     bob.status("You have left this room")
     expect(members(ada)).to_have_count(1)
@@ -142,6 +145,31 @@ def test_who_is_muted_or_removed_sees_it_and_keeps_what_they_wrote(
     bob.page.reload()
     bob.wait_until_joined()
     expect(text).to_have_value("never sent")
+
+
+def test_who_is_removed_while_away_keeps_what_they_wrote(
+    open_browser: Open, deployment: Deployment, wire: Wire
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    open_members_room(ada, deployment.port(1), "The loft")
+    bobs_id = bob.page.locator("main").get_attribute("data-user-id")
+    with Stranger.like(ada, deployment.port(2), "the-loft") as owner:
+        owner.write("chat.set_member", person=bobs_id, role="member")
+        bob.page.goto(f"http://{HOST}:{wire.port}/rooms/the-loft/")
+        bob.wait_until_joined()
+        wire.cut()
+        bob.status("Connection lost")
+        bob.say("never sent")
+        owner.write("chat.remove_member", person=bobs_id)
+    wire.mend()
+    bob.status("This room is not there any more, or not open to you")
+    expect(bob.page.locator(".pending .bubble")).to_have_text("never sent")
+    delivery = bob.page.locator(".pending .delivery")
+    expect(delivery).to_contain_text("Not sent: you are not in this room any more.")
+    expect(delivery.get_by_role("button")).to_have_text(["Discard"])
+    expect(bob.page.locator("#composer")).to_be_hidden()
 
 
 def test_the_list_of_members_is_as_the_room_is_after_every_way_back(

@@ -148,7 +148,8 @@ def _answers(run: Run, asked: list[Asked]) -> Iterator[Problem]:
         if first is None:
             refused = one.answers and all(answer.error in FINAL_REFUSALS for answer in one.answers)
             # To who was removed from it, a room for members is not there any more.
-            ends = {"not_allowed"} if run.rules[one.stream].public else {"not_allowed", "not_found"}
+            public = run.rules.get(one.stream, Rules()).public
+            ends = {"not_allowed"} if public else {"not_allowed", "not_found"}
             if one.kind == POSTED and (not one.answers or one.answers[-1].error not in ends):
                 told = one.answers[-1].error if one.answers else "nothing"
                 text = f"was never acknowledged: its sender was told {told}"

@@ -192,12 +192,14 @@ async def test_a_batch_is_judged_and_numbered_by_what_was_committed_before_it_go
     database: str, make_writer: MakeWriter
 ) -> None:
     writer = make_writer(database)
+    retries = metrics.journal_retries._value.get()
     with psycopg.connect(database) as other:
         other.execute("UPDATE journal_position SET last_sequence = 7 WHERE stream = 'notes.a'")
         future = writer.append(plain())
         await until(lambda: rows(database, WAITS_FOR_A_LOCK))
         other.commit()
     assert (await future).position.sequence == 8
+    assert metrics.journal_retries._value.get() == retries, "it was stored at once"
 
 
 async def test_a_stream_that_somebody_holds_for_long_holds_up_no_other(

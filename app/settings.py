@@ -210,6 +210,9 @@ try:
     COMMANDS_BURST = env.int("COMMANDS_BURST", 40, validate=_positive)
     ROOMS_PER_CONNECTION = env.int("ROOMS_PER_CONNECTION", 128, validate=_positive)
     PING_SECONDS = env.float("PING_SECONDS", 25.0, validate=_positive)
+    ACCEPT_PER_SECOND = env.float("ACCEPT_PER_SECOND", 200.0, validate=_positive)
+    DRAIN_NOTICE_SECONDS = env.float("DRAIN_NOTICE_SECONDS", 0.0, validate=validate.Range(min=0))
+    DRAIN_SECONDS = env.float("DRAIN_SECONDS", 30.0, validate=_positive)
     SHUTDOWN_SECONDS = env.float("SHUTDOWN_SECONDS", 5.0, validate=_positive)
 
     # --- Channels --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from app.chat.events import RoomJoined
 from app.chat.room_reads import RETRY_SECONDS
 from app.observability import metrics
 from app.realtime import close_codes
-from app.realtime.connection import Batch
+from app.realtime.connection import RELEASABLE, Batch
 from app.realtime.event import Delivery
 from app.realtime.mailbox_connection import MailboxConnection
 from app.realtime.node import current_node
@@ -63,6 +63,11 @@ class ListeningConnection(MailboxConnection):
                 place = msgspec.json.decode(event.payload, type=_Placed)
                 self.send(_chunk(event.payload, Position(self.epoch, place.sequence)))
         return not self.closing
+
+    def release(self, retry_after: float) -> None:
+        """A browser takes `retry` for this and every later return: a second at least."""
+        self.send(b"retry: %d\n\n" % (1000 + 1000 * retry_after))
+        self.close(close_codes.DRAIN)
 
     @property
     def sender(self) -> "Task[None]":
@@ -118,6 +123,7 @@ class _Listener:
             await _answer(self._send, STATUS.get(error.code, 503), error)
             return
         await self._send({"type": "http.response.start", "status": 200, "headers": _headers(self._scope)})
+        self._scope.setdefault("state", {})[RELEASABLE] = self.connection
         for callback in self._scope.get("on_accept", ()):
             callback(self.connection)
         while True:

@@ -39,6 +39,19 @@ connections_closed = Counter("carillon_connections_closed_total", "WebSocket con
 connections_refused = Counter(
     "carillon_connections_refused_total", "WebSocket upgrades refused before accept", ["reason"]
 )
+connections_released = Counter(
+    "carillon_connections_released_total", "Connections told to come back elsewhere, and closed", ["reason"]
+)
+appear(connections_released, ("drain", "deaf"))
+releases_cut_off = Counter(
+    "carillon_releases_cut_off_total", "Released connections whose client did not take its leave in time"
+)
+accepts = Gauge("carillon_accepts_per_second", "Connections that this node says it can take, now")
+draining = Gauge("carillon_draining", "1 while this node lets its connections go, to end")
+drain_seconds = Gauge("carillon_drain_seconds", "How long this node has been draining")
+drain_out_of_time = Gauge(
+    "carillon_drain_out_of_time", "1 when the time to drain ended before the others could take everybody"
+)
 verifications = Counter(
     "carillon_verifications_total", "Accounts looked at again after a connect by ticket", ["outcome"]
 )

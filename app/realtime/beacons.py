@@ -49,6 +49,10 @@ class Beacons:
         self.why_unwell = ""
         """Why this node may not get everything over the bus; empty: it is well."""
         self.misses: frozenset[str] = frozenset()
+        self.draining = False
+        """Whether this node lets its connections go."""
+        self.accepts: Callable[[float], float | None] = lambda loop_lag: None
+        """What this node can take now: asked with the loop's lag, answers in connections per second."""
         self._name = name
         self._broker = broker
         self._say = say
@@ -95,7 +99,14 @@ class Beacons:
             loop_lag=round(self._loop_lag, 3),
             bus=self._broker.bus_id,
             misses=tuple(sorted(self.misses)),
+            draining=self.draining,
+            accepts=0.0 if self.draining else self.accepts(self._loop_lag),
         )
+
+    def heard_now(self) -> list[Beacon]:
+        """The latest beacons of the other nodes that this one hears."""
+        gone = {self.hearing.me, *self.misses}
+        return [beacon for node, beacon in self.hearing.beacons.items() if node not in gone]
 
     def peers(self) -> dict[str, str]:
         """The other nodes that live as far as this one knows: incarnation → name, or again the incarnation

@@ -31,7 +31,7 @@ REASONS: Final[dict[int, str]] = {
     INVALID_TEXT: "text is not UTF-8",
     TOO_BIG: "frame is too big",
     INTERNAL_ERROR: "internal error",
-    DRAIN: "this node is leaving: reconnect to another",
+    DRAIN: "this node hands you over: reconnect to another",
     SLOW_CONSUMER: "unsent output passed its budget: reconnect",
     PONG_TIMEOUT: "no answer to a ping: reconnect",
     CONSUMER_FAILED: "the consumer failed: reconnect",

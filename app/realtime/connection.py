@@ -1,11 +1,29 @@
 """What the hub writes to: `app.serving` has the fast kind, `mailbox_connection` the one for any server."""
 
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
-from app.realtime.event import EncodedEvent
+from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
 
 CLOSE_SECONDS: Final = 5.0
 """How long a client may take to answer a close frame, or to read what is still unsent; then it is cut off."""
+
+
+RELEASABLE: Final = "carillon.connection"
+"""Where an application leaves its `Connection` in the scope's `state`, for the server to release it."""
+
+
+class Released(Event):
+    """The node hands this client over: it should come back in so many seconds, to any node."""
+
+    name: ClassVar[str] = "connection.released"
+    delivery: ClassVar[Delivery] = Delivery.DROPPABLE
+
+    retry_after: float
+
+
+def released(retry_after: float) -> bytes:
+    """The payload of `Released`."""
+    return encode_event(Released(retry_after)).payload
 
 
 class Batch:
@@ -37,6 +55,9 @@ class Connection(Subscriber, Protocol):
 
     def close(self, code: int, reason: str = "") -> None:
         """Queue a close frame behind everything sent before, and close once it is written."""
+
+    def release(self, retry_after: float) -> None:
+        """Tell the client in how many seconds to come back, and close with 1012."""
 
     def abort(self, code: int) -> None:
         """Close at once; unsent output is thrown away. `code` is for the metrics: the client sees 1006."""

@@ -18,7 +18,7 @@ from django.conf import settings
 
 from app.observability import metrics
 from app.realtime import close_codes, protocol
-from app.realtime.connection import Connection, Receiver
+from app.realtime.connection import RELEASABLE, Connection, Receiver
 from app.realtime.event import Event, encode_event, encode_frame
 from app.realtime.handlers import Handler, Later, Reply, command, handler_of
 from app.realtime.identity import Identity
@@ -321,6 +321,7 @@ class RealtimeConsumer:
         await receive()  # websocket.connect
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         connection = self.connection = MailboxConnection(send, settings.UNSENT_LIMIT_BYTES)
+        scope.setdefault("state", {})[RELEASABLE] = connection
         counted = COUNTED_EXTENSION in scope.get("extensions", {})
         if not counted:
             metrics.connections_opened.labels("mailbox").inc()

@@ -32,6 +32,10 @@ class Beacon(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Incarnations that live and are not heard, its own among them; it hears all others."""
     leaving: bool = False
     """The last one of this node: nobody need wait for another."""
+    draining: bool = False
+    """It lets its connections go, and wants no others."""
+    accepts: float | None = None
+    """New connections per second that it can take now. None: its release does not say."""
 
 
 class View(NamedTuple):

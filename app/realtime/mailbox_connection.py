@@ -12,7 +12,7 @@ from typing import Any
 
 from app.observability import metrics
 from app.realtime import close_codes
-from app.realtime.connection import CLOSE_SECONDS, Batch, Receiver
+from app.realtime.connection import CLOSE_SECONDS, Batch, Receiver, released
 from app.realtime.event import Delivery, EncodedEvent
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -71,7 +71,12 @@ class MailboxConnection:
             self._begin_closing(code)
             self._reason = reason or close_codes.REASONS.get(code, "")
             self._filled.set()
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._end_application)
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._cut_off)
+
+    def release(self, retry_after: float) -> None:
+        if not self.closing and self._unsent < self._unsent_limit:
+            self._queue(released(retry_after))
+        self.close(close_codes.DRAIN)
 
     def abort(self, code: int) -> None:
         """ASGI has no abort: the application ends, and with it whatever the server still holds."""
@@ -125,6 +130,11 @@ class MailboxConnection:
         self.close_code = code
         self._held.clear()
         self._readable.set()  # the client's answer, or its end, must be seen
+
+    def _cut_off(self) -> None:
+        if self.close_code == close_codes.DRAIN:
+            metrics.releases_cut_off.inc()
+        self._end_application()
 
     def _end_application(self) -> None:
         if self._application is not None:

@@ -13,7 +13,7 @@ from websockets.protocol import Protocol as FrameParser
 
 from app.observability import metrics
 from app.realtime import close_codes
-from app.realtime.connection import CLOSE_SECONDS, Batch, Receiver
+from app.realtime.connection import CLOSE_SECONDS, Batch, Receiver, released
 from app.realtime.event import Delivery, EncodedEvent, text_frame
 
 _connections: Final = metrics.connections.labels("fast")
@@ -93,6 +93,16 @@ class DirectConnection(asyncio.Protocol):
         self._begin_closing(code)
         self.transport.write(frame)
 
+    @property
+    def releasable(self) -> bool:
+        """Whether it is open."""
+        return not self.closing
+
+    def release(self, retry_after: float) -> None:
+        if self._open:  # a client that is far behind will not read the reason either
+            self.transport.write(text_frame(released(retry_after)))
+        self.close(close_codes.DRAIN)
+
     def abort(self, code: int) -> None:
         self._open = False
         self.closing = True
@@ -121,6 +131,12 @@ class DirectConnection(asyncio.Protocol):
     def shutdown(self) -> None:
         """The node leaves."""
         self.close(close_codes.DRAIN)
+
+    def cut_off(self) -> None:
+        """Whatever it was closed for, its client did not take it in time."""
+        if self._code == close_codes.DRAIN:
+            metrics.releases_cut_off.inc()
+        self.transport.abort()
 
     # What the transport calls ----------------------------------------------------------------------------
 
@@ -207,7 +223,7 @@ class DirectConnection(asyncio.Protocol):
         self.closing = True
         self._code = code
         self.transport.resume_reading()  # the client's answer must be seen
-        self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.cut_off)
 
     def _end(self, parser: FrameParser) -> None:
         """The peer has closed, answered our close, or broken the protocol: nothing more will be said."""

@@ -6,6 +6,7 @@
 import logging
 import os
 import resource
+import signal
 from contextlib import suppress
 from typing import Any
 
@@ -34,8 +35,8 @@ proc_name = settings.NODE_NAME
 backlog = 4096
 # A worker that does not tell of itself for so long is killed: its loop stands still.
 timeout = 30
-graceful_timeout = int(settings.SHUTDOWN_SECONDS) + 5
-# Requests never end a node: a recycled worker would drop its connections at a random moment.
+graceful_timeout = int(settings.DRAIN_NOTICE_SECONDS + settings.DRAIN_SECONDS + settings.SHUTDOWN_SECONDS) + 8
+# Requests never end a node: a recycled worker would hand its connections over at a random moment.
 max_requests = 0
 control_socket_disable = True
 
@@ -49,6 +50,22 @@ def on_starting(server: Any) -> None:
         return True
 
     server.log.error_log.addFilter(name_addresses)
+
+
+def when_ready(arbiter: Any) -> None:
+    """A second SIGTERM hurries the worker: gunicorn itself hears only the first, and of others SIGINT."""
+    told = False
+
+    def terminate(number: int, frame: Any) -> None:
+        nonlocal told
+        if told and os.getpid() == arbiter.pid:
+            for pid in list(arbiter.WORKERS):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        told = True
+        arbiter.signal(number, frame)
+
+    signal.signal(signal.SIGTERM, terminate)
 
 
 accesslog = None

@@ -19,7 +19,7 @@ from websockets.http11 import Request
 
 from app.observability import metrics
 from app.realtime import close_codes
-from app.realtime.connection import CLOSE_SECONDS
+from app.realtime.connection import CLOSE_SECONDS, RELEASABLE, Connection
 from app.realtime.consumers import COUNTED_EXTENSION
 from app.serving.upgrade import Upgrade
 
@@ -73,6 +73,24 @@ class HttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         self._read = b""
 
+    @property
+    def releasable(self) -> bool:
+        """Whether somebody listens to a response that has no end of its own."""
+        listener = self._listener
+        return listener is not None and not listener.closing
+
+    def release(self, retry_after: float) -> None:
+        """End that response."""
+        self.shutdown()  # and the connection behind it
+        if self._listener is not None:
+            self._listener.release(retry_after)
+
+    @property
+    def _listener(self) -> Connection | None:
+        if self.cycle is None or self.cycle.response_complete:
+            return None
+        return self.cycle.scope["state"].get(RELEASABLE)
+
     def handle_websocket_upgrade(self) -> None:
         """Called by uvicorn when a request's headers are complete and ask for a WebSocket."""
         if self.cycle is not None and not self.cycle.response_complete:
@@ -94,6 +112,7 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's own WebSocket protocol, counted, and ended also when its client does not read."""
 
     _accepted = False
+    _released = False
     _cut_off: asyncio.TimerHandle | None = None
 
     def handle_connect(self, event: Request) -> None:
@@ -101,6 +120,20 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if hasattr(self, "scope"):
             self.scope["extensions"][COUNTED_EXTENSION] = {}
+
+    @property
+    def releasable(self) -> bool:
+        """Whether it was accepted, and is open."""
+        return self._accepted and not (self._released or self.close_sent or self.disconnected)
+
+    def release(self, retry_after: float) -> None:
+        """A consumer of ours tells its client when to come back; stock ones have no words for it."""
+        self._released = True
+        consumer: Connection | None = self.scope["state"].get(RELEASABLE)
+        if consumer is not None:
+            consumer.release(retry_after)
+        else:
+            self.shutdown()
 
     async def send(self, message: Any) -> None:
         """ASGI send."""

@@ -56,6 +56,7 @@ class _QuietHandler(WSGIRequestHandler):
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 128
+    allow_reuse_port = True
 
     def server_bind(self) -> None:
         # Without the base class' look-up of the machine's name, which may wait for a name server.
@@ -69,10 +70,18 @@ class _ServerOnIPv6(_Server):
 
 
 class InternalPort:
-    """The server thread. Port 0 takes any free port; `port` tells which."""
+    """The server thread. Port 0 takes any free port; `port` tells which.
 
-    def __init__(self, host: str, port: int) -> None:
-        self._server = (_ServerOnIPv6 if ":" in host else _Server)((host, port), _QuietHandler)
+    `beside`: another process of this node may have the port still. Else a port that is taken is an error.
+    """
+
+    def __init__(self, host: str, port: int, *, beside: bool = False) -> None:
+        kind = _ServerOnIPv6 if ":" in host else _Server
+        if not beside:
+            with socket.socket(kind.address_family) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind((host, port))
+        self._server = kind((host, port), _QuietHandler)
         self._server.set_app(application)
         self._thread = threading.Thread(target=self._server.serve_forever, name="internal-port", daemon=True)
         self.port = self._server.server_port

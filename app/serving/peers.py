@@ -22,6 +22,8 @@ class Peer(msgspec.Struct, frozen=True):
     bus: str
     connections: int | None
     loop_lag: float | None
+    accepts: float | None
+    draining: bool
     told_by: str
     hears: list[str]
     misses: list[str]
@@ -76,6 +78,8 @@ def _by_bus(beacon: Beacon, state: str, names: dict[str, str]) -> Peer:
         beacon.bus,
         beacon.connections,
         beacon.loop_lag,
+        beacon.accepts,
+        beacon.draining,
         "bus",
         *_split(frozenset(beacon.misses), names),
     )
@@ -90,6 +94,8 @@ def _by_database(one: Noted, names: dict[str, str]) -> Peer:
         one.bus,
         None,
         None,
+        None,
+        False,
         "database",
         *_split(one.note.misses, names),
     )

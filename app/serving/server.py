@@ -3,37 +3,44 @@
 import asyncio
 import gc
 import logging
+import signal
 import socket
+from time import monotonic, thread_time
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import Final, cast
 
 from django.conf import settings
 from uvicorn.server import Server
 
 from app.database.pool import watch_pool
+from app.observability import metrics
 from app.observability.health import health
 from app.realtime.connection import CLOSE_SECONDS
 from app.realtime.node import current_node
 from app.serving.delivery_desk import desk
 from app.serving.direct_connection import DirectConnection
+from app.serving.drain import Drain
+from app.serving.headroom import Headroom
+from app.serving.http_protocol import HttpProtocol
+from app.serving.pace import Pace
+from app.serving.release import STEP_SECONDS, Releasable, Release
 from app.serving.unsent import watch_unsent
 from app.serving.watch import Watch
-
-if TYPE_CHECKING:
-    from uvicorn.server import Protocols
 
 _PINGS_PER_TURN: Final = 500
 
 HAND_OVER_SECONDS: Final = 20.0
-"""A node that leaves closes its connections over so long: a proxy needs two looks at /readyz, up to 10 s, to
+"""A deaf node closes its connections over so long: a proxy needs two looks at /readyz, up to 10 s, to
 notice, and whoever it sends here until then is closed once more."""
-HAND_OVER_SLICES: Final = 80
+TICK_SECONDS: Final = 0.1
 
 logger = logging.getLogger(__name__)
 
 
 class NodeServer(Server):
     """One node's server."""
+
+    _drain: Drain | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, and asking connections for signs of life."""
@@ -52,39 +59,102 @@ class NodeServer(Server):
         self._handing_over: asyncio.Task[None] | None = None
         watch_pool()
         watch_unsent(self._direct_connections)
-        self._watch = Watch(current_node(), self._leave, self._come_back)
-        desk.open(current_node().questions)
+        node = current_node()
+        self._headroom = Headroom(settings.ACCEPT_PER_SECOND)
+        beacons = node.start_beacons()
+        beacons.accepts = self._accepts
+        self._drain = Drain(beacons, self._connections)
+        self._watch = Watch(node, self._leave, self._come_back)
+        desk.open(node.questions)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called by a signal to end: from here on nobody new is welcome."""
+        """Called by a signal to end: from here on nobody new is welcome. SIGTERM leaves time to drain; a
+        second one, and any other signal, does not. What has to be stored is stored all the same."""
+        self._captured_signals.append(sig)
+        if self.should_exit or sig != signal.SIGTERM:
+            self.hurry()
         health.accepting = False
-        super().handle_exit(sig, frame)
+        self.should_exit = True
+
+    def hurry(self) -> None:
+        """End, and let all connections go at once."""
+        health.accepting = False
+        self.should_exit = True
+        if self._drain is not None:
+            self._drain.hurry()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close every connection politely, cut off what is left after SHUTDOWN_SECONDS."""
+        """Let every connection go politely, cut off what is left, then end the application."""
         health.accepting = False
+        self.should_exit = True
+        loop = asyncio.get_running_loop()
+        drain = self._drain
+        assert drain is not None  # made in `startup`
+        self._end_handing_over()
+        ticking = loop.create_task(self._go_on_ticking(drain))
+        await drain.wait_for_notice()
+        self._close_doors(sockets or [])
+        await drain.let_go()
         desk.close()
         self._pinging.cancel()
-        self._end_handing_over()
-        cut_off = asyncio.get_running_loop().call_later(settings.SHUTDOWN_SECONDS, self._abort_all)
-        leaving = asyncio.get_running_loop().create_task(self._watch.stop())
+        cut_off = loop.call_later(settings.SHUTDOWN_SECONDS, self._cut_off_all)
+        leaving = loop.create_task(self._watch.stop())
         try:
-            await super().shutdown(sockets=sockets)
+            await super().shutdown()
             await leaving
         finally:
             cut_off.cancel()
+            ticking.cancel()
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second."""
         health.beat()
+        if counter % 10 == 0:
+            self._headroom.sample(monotonic(), thread_time())
         return await super().on_tick(counter)
 
-    def _abort_all(self) -> None:
+    async def _go_on_ticking(self, drain: Drain) -> None:
+        """uvicorn does not, once it is to end; gunicorn would think the loop stands still."""
+        counter = 0
+        while True:
+            counter += 1
+            await self.on_tick(counter)
+            drain.tick()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _close_doors(self, sockets: list[socket.socket]) -> None:
+        """Nobody new comes in, and requests get no further one behind them."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets:
+            listener.close()
+        for connection in self._plain_http():
+            connection.shutdown()
+
+    def _plain_http(self) -> list[HttpProtocol]:
+        found = [one for one in self.server_state.connections if isinstance(one, HttpProtocol)]
+        return [one for one in found if not one.releasable]
+
+    def _connections(self) -> list[Releasable]:
+        return cast(list[Releasable], list(self.server_state.connections))
+
+    def _cut_off_all(self) -> None:
         for connection in list(self.server_state.connections):
-            connection.transport.abort()
+            if isinstance(connection, DirectConnection):
+                connection.cut_off()
+            else:
+                connection.transport.abort()
+
+    def _accepts(self, loop_lag: float) -> float:
+        ready, _ = health.ready()
+        accepts = self._headroom.accepts(loop_lag) if ready else 0.0
+        metrics.accepts.set(accepts)
+        return accepts
 
     def _leave(self, why: str) -> None:
         """The watch found this node deaf: its clients go to where they hear each other."""
+        if self.should_exit:
+            return
         logger.warning("this node leaves its clients to the others: it %s", why)
         health.away = f"deaf: this node {why}, others hear each other"
         self._handing_over = asyncio.get_running_loop().create_task(self._hand_over())
@@ -99,19 +169,20 @@ class NodeServer(Server):
             self._handing_over.cancel()
 
     async def _hand_over(self) -> None:
-        """Close every connection politely, a slice at a time, those that still come here too."""
-        told: set[Protocols] = set()
-        for left in range(HAND_OVER_SLICES, 0, -1):
-            connections = self.server_state.connections
-            told &= connections
-            remaining = list(connections - told)
-            for connection in remaining[: -(-len(remaining) // left)]:
-                told.add(connection)
-                connection.shutdown()
-            await asyncio.sleep(HAND_OVER_SECONDS / HAND_OVER_SLICES)
+        """Let every connection go, those that still come here too."""
+        now = asyncio.get_running_loop().time
+        until = now() + HAND_OVER_SECONDS
+        release = Release("deaf", self._connections, Pace(now(), HAND_OVER_SECONDS, even=True), lambda: 0.0)
+        told = set(self._plain_http())
+        for connection in told:
+            connection.shutdown()
+        while now() < until:
+            release.step()
+            await asyncio.sleep(STEP_SECONDS)
+        release.step()
         await asyncio.sleep(CLOSE_SECONDS)
         for connection in told & self.server_state.connections:
-            connection.transport.close()  # a response without an end: a stream of events
+            connection.transport.close()  # a response without an end that is not ours
 
     def _direct_connections(self) -> list[DirectConnection]:
         return [one for one in self.server_state.connections if isinstance(one, DirectConnection)]

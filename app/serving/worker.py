@@ -44,7 +44,8 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
         self._server = NodeServer(config=self.config)
         self._install_sigquit_handler()
         try:
-            internal_port = InternalPort(settings.INTERNAL_HOST, settings.INTERNAL_PORT)
+            # A later worker takes the place of one that may still be letting its connections go.
+            internal_port = InternalPort(settings.INTERNAL_HOST, settings.INTERNAL_PORT, beside=self.age > 1)
         except OSError as error:
             self.log.error("INTERNAL_PORT %d cannot be used: %s", settings.INTERNAL_PORT, error.strerror)
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
@@ -60,7 +61,7 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: Any) -> None:
         """SIGQUIT, which a gunicorn that is to end quickly sends: uvicorn would not hear of it."""
         super().handle_exit(sig, frame)
-        self._server.should_exit = True
+        self._server.hurry()
 
     async def callback_notify(self) -> None:
         """Tell gunicorn that the loop turns; leave when gunicorn is gone: nobody else would end us."""

@@ -95,9 +95,16 @@ app.kubernetes.io/part-of: carillon
 {{- add (.Values.settings.SHUTDOWN_SECONDS | default 5 | float64 | ceil | int) 15 -}}
 {{- end -}}
 
-{{/* Seconds that a pod has to leave: what was given, else what it needs. A node first waits until nobody sends to it. */}}
+{{/* Seconds that a node needs to leave: it waits until nobody sends to it, lets its connections go, and stops. */}}
+{{- define "carillon.nodeLeaveSeconds" -}}
+{{- $drain := ternary .Values.settings.DRAIN_SECONDS 30 (hasKey .Values.settings "DRAIN_SECONDS") | float64 | ceil | int -}}
+{{- $notice := .Values.settings.DRAIN_NOTICE_SECONDS | default 0 | float64 | ceil | int -}}
+{{- add .Values.node.preStopSeconds $notice $drain (include "carillon.stopSeconds" .) -}}
+{{- end -}}
+
+{{/* Seconds that a pod has to leave: what was given, else what it needs. */}}
 {{- define "carillon.nodeGraceSeconds" -}}
-{{- kindIs "invalid" .Values.node.terminationGracePeriodSeconds | ternary (add .Values.node.preStopSeconds (include "carillon.stopSeconds" .)) .Values.node.terminationGracePeriodSeconds -}}
+{{- kindIs "invalid" .Values.node.terminationGracePeriodSeconds | ternary (include "carillon.nodeLeaveSeconds" .) .Values.node.terminationGracePeriodSeconds -}}
 {{- end -}}
 
 {{- define "carillon.workerGraceSeconds" -}}

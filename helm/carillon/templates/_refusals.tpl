@@ -114,8 +114,8 @@ settings.{{ $name }}: the chart sets it itself{{ with get $byChart $name }}, fro
 {{- range include "carillon.filledIn" (list $ (get $.Values $component).extraEnv) | fromYamlArray }}
 {{- if and (kindIs "map" .) (or (hasKey $byChart .name) (hasKey $.Values.settings .name) (and (eq $.Values.profile "demo") (eq .name "PGPASSWORD"))) }}
 {{ $component }}.extraEnv: {{ .name }} is set already{{ with get $byChart .name }}, from {{ . }}{{ else }}, by the chart or by settings{{ end }}
-{{- else if and (kindIs "map" .) (eq .name "SHUTDOWN_SECONDS") }}
-{{ $component }}.extraEnv: SHUTDOWN_SECONDS belongs to settings: the grace period is computed from it
+{{- else if and (kindIs "map" .) (has .name (list "SHUTDOWN_SECONDS" "DRAIN_SECONDS" "DRAIN_NOTICE_SECONDS")) }}
+{{ $component }}.extraEnv: {{ .name }} belongs to settings: the grace period is computed from it
 {{- end }}
 {{- end }}
 {{- end }}
@@ -136,10 +136,10 @@ node.updateStrategy.rollingUpdate: expected one of maxSurge and maxUnavailable a
 {{- end -}}
 
 {{- define "carillon.refuse.grace" -}}
-{{- $needed := add .Values.node.preStopSeconds (include "carillon.stopSeconds" .) | int -}}
+{{- $needed := include "carillon.nodeLeaveSeconds" . | int -}}
 {{- $given := include "carillon.nodeGraceSeconds" . | int -}}
 {{- if lt $given $needed }}
-node.terminationGracePeriodSeconds: expected {{ $needed }} or more (preStopSeconds + SHUTDOWN_SECONDS + 15), got {{ $given }}: the node would be killed while it says goodbye
+node.terminationGracePeriodSeconds: expected {{ $needed }} or more (preStopSeconds + DRAIN_NOTICE_SECONDS + DRAIN_SECONDS + SHUTDOWN_SECONDS + 15), got {{ $given }}: the node would be killed while it hands its connections over
 {{- end }}
 {{- $needed = include "carillon.stopSeconds" . | int -}}
 {{- $given = include "carillon.workerGraceSeconds" . | int -}}

@@ -61,6 +61,8 @@ class Listener(Returning):
         raise EOFError
 
     def _take(self, fields: dict[str, str], node: str) -> None:
+        if "data" not in fields:  # `retry`: the node leaves
+            return
         data = json.loads(fields["data"])
         if "event" not in fields:
             self.view.take(data)

@@ -116,6 +116,25 @@ async def test_a_node_whose_bus_takes_nothing_is_not_well(clock: Clock) -> None:
         assert bob.healthy(), "who has been silent for long is dead, as far as bob knows"
 
 
+async def test_a_beacon_says_what_its_node_can_take_and_that_it_leaves(clock: Clock) -> None:
+    async with serving("ada", "bob") as (ada, bob):
+        beacons(ada).accepts = lambda loop_lag: 120.0
+        await clock.wind(HEARD_SECONDS)
+        told = {beacon.name: beacon for beacon in beacons(bob).heard_now()}
+        assert told.keys() == {"ada"}
+        assert (told["ada"].accepts, told["ada"].draining) == (120.0, False)
+        (unsaid,) = beacons(ada).heard_now()
+        assert unsaid.accepts is None, "as a node of an older release"
+        beacons(ada).draining = True
+        beacons(ada).speak()
+        await clock.wind(TICK_SECONDS)
+        (leaving,) = beacons(bob).heard_now()
+        assert (leaving.accepts, leaving.draining) == (0.0, True)
+        bus(bob).brings = False
+        await clock.wind(HEARD_SECONDS + TICK_SECONDS)
+        assert beacons(bob).heard_now() == [], "what it said last is no word of today"
+
+
 async def test_publishes_that_fail_make_a_node_unwell_for_a_while(clock: Clock) -> None:
     async with serving("ada") as (ada,):
         await clock.wind(HEARD_SECONDS)

@@ -97,6 +97,24 @@ async def test_frames_leave_in_the_order_of_calls(client: Client, connection: Ma
     }
 
 
+async def test_who_is_let_go_hears_when_to_come_back(client: Client, connection: MailboxConnection) -> None:
+    connection.release(1.5)
+    connection.send(b"behind")
+    await client.reads(10)
+    assert client.texts == ['{"event":"connection.released","data":{"retry_after":1.5}}']
+    assert client.messages[-1]["code"] == close_codes.DRAIN
+
+
+async def test_who_is_far_behind_is_let_go_with_the_close_alone(
+    client: Client, connection: MailboxConnection
+) -> None:
+    connection.send(b"x" * 10)
+    connection.release(1.5)
+    await client.reads(10)
+    assert client.texts == ["x" * 10]
+    assert client.messages[-1]["code"] == close_codes.DRAIN
+
+
 async def test_a_slow_client_gets_the_newest_of_each_key_when_it_reads_again(
     client: Client, connection: MailboxConnection
 ) -> None:

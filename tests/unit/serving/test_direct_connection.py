@@ -332,6 +332,43 @@ async def test_a_slow_client_can_still_be_closed(
     assert transport.close_codes() == [close_codes.DRAIN]
 
 
+async def test_who_is_let_go_hears_when_to_come_back_and_nothing_of_theirs_runs_from_then_on(
+    connection: DirectConnection, transport: FakeTransport, receiver: Receiver
+) -> None:
+    assert connection.releasable
+    connection.release(1.25)
+    assert not connection.releasable
+    connection.data_received(from_client(Opcode.TEXT, b"too late") * 2)
+    connection.send(b"reply")
+    assert transport.texts() == ['{"event":"connection.released","data":{"retry_after":1.25}}']
+    assert transport.close_codes() == [close_codes.DRAIN]
+    assert receiver.received == []
+
+
+async def test_who_is_far_behind_is_let_go_with_the_close_alone(
+    connection: DirectConnection, transport: FakeTransport
+) -> None:
+    connection.pause_writing()
+    connection.release(1.0)
+    assert transport.texts() == []
+    assert transport.close_codes() == [close_codes.DRAIN]
+
+
+@pytest.mark.parametrize(("code", "counted"), [(close_codes.DRAIN, 1), (close_codes.SLOW_CONSUMER, 0)])
+async def test_who_does_not_take_their_leave_is_cut_off_and_counted(
+    connection: DirectConnection,
+    transport: FakeTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    counted: int,
+) -> None:
+    monkeypatch.setattr(direct_connection, "CLOSE_SECONDS", 0)
+    before = REGISTRY.get_sample_value("carillon_releases_cut_off_total") or 0
+    connection.close(code)
+    await transport.cut_off()
+    assert REGISTRY.get_sample_value("carillon_releases_cut_off_total") == before + counted
+
+
 # Signs of life -------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,15 @@ def get(port: int, path: str) -> tuple[int, str]:
         http.close()
 
 
+def test_a_port_that_is_taken_is_an_error_but_for_a_worker_that_follows_another(port: int) -> None:
+    with pytest.raises(OSError, match="in use"):
+        InternalPort("127.0.0.1", port)
+    beside = InternalPort("127.0.0.1", port, beside=True)
+    assert beside.port == port
+    beside.start()
+    beside.stop()
+
+
 def test_a_node_is_alive_before_it_is_ready(port: int, health: Health) -> None:
     assert get(port, "/livez") == (200, "live\n")
     assert get(port, "/readyz") == (503, "not accepting connections\n")

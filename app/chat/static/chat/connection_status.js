@@ -25,7 +25,8 @@ export class ConnectionStatus {
     this.#countdown.textContent = "";
     if (state.name === "connected") this.#connected(state.hello);
     else if (state.name === "waiting") {
-      this.#say("bad", "Connection lost. Reconnecting", "Try now", tryNow);
+      if (state.code === 1012) this.#say("wait", "Moving to another node. Reconnecting", "Try now", tryNow);
+      else this.#say("bad", "Connection lost. Reconnecting", "Try now", tryNow);
       this.#countDown(state.retryAt);
     } else if (state.name === "offline") {
       this.#say("bad", "You are offline. The page reconnects by itself.", "Try now", tryNow);

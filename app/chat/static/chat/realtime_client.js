@@ -26,7 +26,7 @@
  */
 
 import { Positions } from "./positions.js";
-import { afterClose, backOff } from "./reconnect.js";
+import { afterClose, backOff, hinted } from "./reconnect.js";
 
 export const SUBPROTOCOL = "carillon.v1";
 const TICKET_PREFIX = "carillon.ticket.";
@@ -113,6 +113,8 @@ export class RealtimeClient {
   #timers = {};
   #resume;
   #positions = new Positions();
+  /** When the node that let this client go wants it back, in seconds; null: it did not say. */
+  #retryAfter = null;
   /** How far the node's clock is before this one's, in milliseconds. */
   #ahead = 0;
 
@@ -257,6 +259,7 @@ export class RealtimeClient {
     this.#heardAt = Date.now();
     const frame = JSON.parse(text);
     if (frame.event === "hello") this.#greeted(life, frame.data);
+    else if (frame.event === "connection.released") this.#retryAfter = hinted(frame.data.retry_after);
     else if (frame.event === "node.bus_changed" && this.state.hello) {
       this.state.hello.bus_connected = frame.data.connected;
     }
@@ -326,13 +329,12 @@ export class RealtimeClient {
     const lasted = this.#connectedAt ? Date.now() - this.#connectedAt : 0;
     this.#drop(1000);
     if (lasted >= STABLE_SECONDS * 1000) this.#attempt = 0;
-    const what = afterClose(code);
-    if (what === "never") {
+    if (afterClose(code) === "never") {
       this.#setState({ name: "stopped", attempt: 0, code, reason });
       return;
     }
-    const atOnce = what === "at_once" && this.#attempt === 0;
-    const delay = atOnce ? 0 : backOff(this.#attempt, this.#random) * 1000;
+    const delay = (this.#retryAfter ?? backOff(this.#attempt, this.#random)) * 1000;
+    this.#retryAfter = null;
     this.#attempt += 1;
     this.#timers.retry = setTimeout(() => this.#open(), delay);
     const name = globalThis.navigator?.onLine === false ? "offline" : "waiting";

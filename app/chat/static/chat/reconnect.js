@@ -2,16 +2,26 @@
 
 const FIRST_WINDOW_SECONDS = 0.5;
 const LAST_WINDOW_SECONDS = 20;
+const LONGEST_HINT_SECONDS = 60;
 
 /**
  * What a close code asks of a client. Ranges decide, so codes of tomorrow are understood today.
  *
  * @param {number} code
- * @returns {"at_once"|"later"|"never"}
+ * @returns {"later"|"never"}
  */
 export function afterClose(code) {
-  if (code === 1012) return "at_once";
   return code >= 4500 && code <= 4999 ? "never" : "later";
+}
+
+/**
+ * How long to wait, when a node that handed this client over said so (`connection.released`).
+ *
+ * @param {any} retryAfter seconds
+ * @returns {number | null} seconds; null: it said nothing of use
+ */
+export function hinted(retryAfter) {
+  return retryAfter >= 0 ? Math.min(retryAfter, LONGEST_HINT_SECONDS) : null;
 }
 
 /**

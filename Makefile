@@ -8,7 +8,7 @@ TAG ?= $(VERSION)
 PARALLEL = -n $(or $(PROCESSES),logical) --dist loadgroup
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-load test-load-all test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
+.PHONY: help setup run status kill-node drain-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-load test-load-all test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ status: .venv/run ## what runs where
 
 kill-node: .venv/run ## kill -9 one node, as N=2
 	@$(BIN)/python -m deploy.local kill-node $(N)
+
+drain-node: .venv/run ## SIGTERM to one node, as N=2: it hands its people over
+	@$(BIN)/python -m deploy.local drain-node $(N)
 
 start-node: .venv/run ## start it again, as N=2
 	@$(BIN)/python -m deploy.local start-node $(N)

@@ -17,7 +17,8 @@ def main(arguments: list[str]) -> int:
     """Do it; every expected failure is a line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local")
     parser.add_argument(
-        "command", choices=["run", "kill-node", "start-node", "failover", "status", "clean-data"]
+        "command",
+        choices=["run", "kill-node", "drain-node", "start-node", "failover", "status", "clean-data"],
     )
     parser.add_argument("argument", nargs="?", default="")
     asked = parser.parse_args(arguments)

@@ -16,8 +16,8 @@ NODE_COMMAND: Final = (
     *("-c", "python:app.serving.gunicorn_conf"),
     "app.asgi:application",
 )
-STOP_SECONDS: Final = 15.0
-"""Longer than a node gives its connections and tasks to end (SHUTDOWN_SECONDS and what gunicorn adds)."""
+STOP_SECONDS: Final = 45.0
+"""Longer than a node takes to leave (DRAIN_SECONDS, SHUTDOWN_SECONDS and what gunicorn adds)."""
 
 OTHER_REDIS: Final = frozenset(
     f"REDIS_{name}"
@@ -91,12 +91,13 @@ class Nodes:
 
     def kill(self, number: int) -> int:
         """SIGKILL to the node's whole group, so that nothing of it says good-bye. Returns the pid it had."""
-        self._check(number)
-        process = self._processes.pop(number, None)
-        if process is None:
-            raise NodeError(f"node-{number} does not run: start it with `make start-node N={number}`")
+        process = self._taken(number)
         process.kill()
         return process.pid
+
+    def drain(self, number: int) -> None:
+        """SIGTERM, as a pod's end begins; returns when the node has ended."""
+        self._taken(number).stop(STOP_SECONDS)
 
     def ended(self) -> list[tuple[int, int]]:
         """Numbers and exit codes of nodes that ended by themselves since this was last asked."""
@@ -123,6 +124,13 @@ class Nodes:
         """Send a signal to all of them."""
         for process in self._processes.values():
             process.signal(signal_number)
+
+    def _taken(self, number: int) -> Process:
+        self._check(number)
+        process = self._processes.pop(number, None)
+        if process is None:
+            raise NodeError(f"node-{number} does not run: start it with `make start-node N={number}`")
+        return process
 
     def _check(self, number: int) -> None:
         if not 1 <= number <= self.plan.nodes:

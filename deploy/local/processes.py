@@ -126,7 +126,10 @@ class Process:
 
 
 def stop_all(processes: Sequence[Process], seconds: float) -> None:
-    """End them together: all are asked first, then all have until the same deadline."""
+    """End them together: all are asked first, then all have until the same deadline.
+
+    Each is asked twice, which makes a node hurry: where all end, none takes over its people.
+    """
     deadline = monotonic() + seconds
     for process in processes:
         process.terminate()

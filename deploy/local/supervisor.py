@@ -160,6 +160,7 @@ class Supervisor:
     def _handlers(self) -> dict[str, Handler]:
         return {
             "kill-node": lambda argument: self._tell(lambda: self._kill_node(_node_number(argument))),
+            "drain-node": lambda argument: self._tell(lambda: self._drain_node(_node_number(argument))),
             "start-node": lambda argument: self._tell(lambda: self._start_node(_node_number(argument))),
             "failover": lambda _: self._tell(self._failover),
             "status": lambda _: Answer(True, self._plan.url(self._plan.port), self._rows()),
@@ -178,6 +179,14 @@ class Supervisor:
         pid = self._nodes.kill(number)
         return (
             f"node-{number} (pid {pid}) got SIGKILL and is gone; bring it back: `make start-node N={number}`"
+        )
+
+    def _drain_node(self, number: int) -> str:
+        started = monotonic()
+        self._nodes.drain(number)
+        return (
+            f"node-{number} let its people go and ended, {monotonic() - started:.1f} s after it was asked; "
+            f"bring it back: `make start-node N={number}`"
         )
 
     def _start_node(self, number: int) -> str:

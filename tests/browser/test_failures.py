@@ -10,6 +10,13 @@ from tests.browser.conftest import Open
 from tests.browser.deployment import Deployment
 from tests.browser.wire import Wire
 
+NOTE_ENDS = """() => {
+  window.ends = [];
+  const note = (text) => /Moving|lost/.test(text) && window.ends.push(text);
+  const status = document.querySelector("#status-text");
+  new MutationObserver(() => note(status.textContent)).observe(status, { childList: true });
+}"""
+
 
 def test_who_loses_the_network_comes_back_and_their_message_is_sent_once(
     open_browser: Open, deployment: Deployment, wire: Wire
@@ -107,6 +114,30 @@ def test_people_of_a_killed_node_are_on_another_within_moments(
             person.sees("I am on another node now", node=moved[0].node)
             expect(person.page.locator(".person")).to_have_count(3)
             assert person.notices() == before[person.name]
+    finally:  # the other tests need the node
+        deployment.order("start-node", node.removeprefix("node-"))
+
+
+def test_people_of_a_node_that_is_drained_are_on_another_when_it_told_them_to(
+    open_browser: Open, deployment: Deployment
+) -> None:
+    everybody = [open_browser(name, deployment.plan.port) for name in ("Ada", "Bob", "Eve")]
+    for person in everybody:
+        expect(person.page.locator(".person")).to_have_count(3)
+    node = everybody[0].node
+    moved = [person for person in everybody if person.node == node]
+    for person in moved:
+        person.page.evaluate(NOTE_ENDS)
+    deployment.order("drain-node", node.removeprefix("node-"))
+    try:
+        for person in moved:
+            selector = f'main[data-joined]:not([data-joined="{node}"])'
+            expect(person.page.locator(selector)).to_be_attached(timeout=30_000)
+            assert person.page.evaluate("window.ends") == ["Moving to another node. Reconnecting"]
+        moved[0].say("handed over")
+        for person in everybody:
+            person.sees("handed over", node=moved[0].node)
+            expect(person.page.locator(".person")).to_have_count(3)
     finally:  # the other tests need the node
         deployment.order("start-node", node.removeprefix("node-"))
 

@@ -181,21 +181,22 @@ def test_the_client_decides_by_close_code_range_and_waits_with_jitter(
     open_browser: Open, deployment: Deployment
 ) -> None:
     ada = open_browser("Ada", deployment.port(1))
-    decisions, windows = ada.page.evaluate(
+    decisions, windows, hints = ada.page.evaluate(
         """async () => {
-          const { afterClose, backOff } = await import("/static/chat/reconnect.js");
+          const { afterClose, backOff, hinted } = await import("/static/chat/reconnect.js");
           const codes = [1000, 1006, 1011, 1012, 4000, 4499, 4500, 4502, 4999];
           const most = () => 0.999999;
           return [
             Object.fromEntries(codes.map((code) => [code, afterClose(code)])),
             [0, 1, 2, 5, 6, 100].map((attempt) => [backOff(attempt, () => 0), backOff(attempt, most)]),
+            [0, 1.5, 1e9, -1, undefined, "soon"].map(hinted),
           ];
         }"""
     )
     assert decisions == {
-        **dict.fromkeys(["1000", "1006", "1011", "4000", "4499"], "later"),
-        "1012": "at_once",
+        **dict.fromkeys(["1000", "1006", "1011", "1012", "4000", "4499"], "later"),
         **dict.fromkeys(["4500", "4502", "4999"], "never"),
     }
     assert [window[0] for window in windows] == [0] * 6
     assert [round(window[1], 2) for window in windows] == [0.5, 1, 2, 16, 20, 20]
+    assert hints == [0, 1.5, 60, None, None, None]

@@ -11,7 +11,7 @@ from deploy.local.ports import HOST
 from deploy.local.processes import wait_until
 from deploy.local.redis_servers import RedisServers
 from tests.failure.deaf_proxy import DeafProxy
-from tests.integration.serving.servers import PROJECT, Server, migrate, server
+from tests.integration.serving.servers import PROJECT, Server, prepare_database, server
 from tests.load.frame_proxy import FrameProxy, Tamper
 
 RUN_SECONDS = 120.0
@@ -66,7 +66,7 @@ class Place:
         primary = redis.primary_address()
         self.bus = stack.enter_context(DeafProxy(primary))
         database = {"DATABASE_URL": f"sqlite:///{folder}/carillon.sqlite3", "DATA_FOLDER": str(folder)}
-        migrate(database)
+        prepare_database(folder)
         self.nodes: list[Server] = []
         for number in (1, 2, 3):
             bus = self.bus.address if number == 1 else f"{primary[0]}:{primary[1]}"

@@ -156,6 +156,7 @@ try:
     DATA_FOLDER = env.path("DATA_FOLDER", BASE_DIR / ".data")
     DEBUG = env.bool("DEBUG", False)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+    LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=validate.OneOf(["text", "json"]))
 
     # --- Secrets: no default in production -------------------------------------------------------------
     _keys = env.list("SECRET_KEYS", [] if PRODUCTION else ["development-only-and-public-" + "x" * 32])
@@ -429,8 +430,11 @@ CONTENT_SECURITY_POLICY = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "formatters": {
+        "text": {"format": "%(levelname)s %(name)s: %(message)s"},
+        "json": {"()": "app.observability.logs.JsonFormatter", "node": NODE_NAME},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # An outage of the database is told when it begins and when it ends, and not for each request.
     "filters": {
@@ -446,5 +450,7 @@ LOGGING = {
     "loggers": {
         "psycopg.pool": {"filters": ["not_of_an_outage"]},
         "django.request": {"filters": ["not_503"]},
+        # For LOG_FORMAT=json, where gunicorn takes this configuration for its own.
+        "gunicorn.error": {"propagate": True},
     },
 }

@@ -80,6 +80,8 @@ class RealtimeConsumer:
         return application
 
     connection: Connection
+    connection_id: str
+    """What hello tells the client, and what log lines about this connection name."""
     identity: Identity
     node: Node
     url_kwargs: dict[str, Any]
@@ -138,6 +140,7 @@ class RealtimeConsumer:
         self.identity = scope["identity"]
         self.url_kwargs = scope["url_route"]["kwargs"] if "url_route" in scope else {}
         self.node = current_node()
+        self.connection_id = self.node.next_connection_id()
         offered = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in scope["subprotocols"] else None
         upgrade: Upgrade | None = scope.get("extensions", {}).get(DIRECT_EXTENSION)
         if upgrade is None:
@@ -156,7 +159,7 @@ class RealtimeConsumer:
                 "data": {
                     "protocol": protocol.VERSION,
                     "node": self.node.name,
-                    "connection": self.node.next_connection_id(),
+                    "connection": self.connection_id,
                     "time": datetime.now(UTC),
                     "bus_connected": self.node.broker.connected,
                     "user": self.identity,
@@ -176,7 +179,7 @@ class RealtimeConsumer:
         except (Exception, asyncio.CancelledError):
             if _is_cancelled():
                 raise
-            logger.exception("%s.connected failed", type(self).__name__)
+            self._log_failure("%s.connected failed", type(self).__name__)
             self.connection.close(close_codes.CONSUMER_FAILED)
         else:
             self._task = None
@@ -280,7 +283,7 @@ class RealtimeConsumer:
         try:
             then()
         except Exception:
-            logger.exception("%s failed behind its reply", type(self).__name__)
+            self._log_failure("%s failed behind its reply", type(self).__name__)
             self.connection.close(close_codes.CONSUMER_FAILED)
 
     def _refuse(self, command_id: int | None, error: CommandError) -> None:
@@ -288,8 +291,12 @@ class RealtimeConsumer:
         self.connection.send(protocol.encode_error(command_id, error))
 
     def _failed(self, command_id: int, what: str) -> None:
-        logger.exception("%s failed", what)
+        self._log_failure("%s failed", what)
         self._refuse(command_id, CommandError("internal_error", protocol.ERROR_CODES["internal_error"]))
+
+    def _log_failure(self, text: str, what: str) -> None:
+        """In an `except`: the traceback, and whose connection it was."""
+        logger.exception(text, what, extra={"connection": self.connection_id})
 
     # Closing ---------------------------------------------------------------------------------------------
 
@@ -311,7 +318,7 @@ class RealtimeConsumer:
         try:
             self.disconnected(code)
         except (Exception, asyncio.CancelledError):  # the latter from a `subscribe` there
-            logger.exception("%s.disconnected failed", type(self).__name__)
+            self._log_failure("%s.disconnected failed", type(self).__name__)
 
     # Any other ASGI server -------------------------------------------------------------------------------
 

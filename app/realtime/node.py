@@ -213,14 +213,16 @@ class Node:
             except UnknownEnvelope:
                 unknown += 1
                 continue
-            if received.incarnation == self.incarnation:
+            own = received.incarnation == self.incarnation
+            if isinstance(received, StreamEnvelope):
+                reached(Stage.BUS, received.event.at, local=own)
+            if own:
                 echoes += 1
                 if group != beacons.GROUP:  # to hear itself is what a node's own beacon is for
                     continue
             else:
                 heard += 1
             if isinstance(received, StreamEnvelope):
-                reached(Stage.BUS, received.event.at, local=received.incarnation == self.incarnation)
                 self.streams.arrived(group, received.event)
                 continue
             listener = self._listeners.get(group)

@@ -71,3 +71,7 @@ def when_ready(arbiter: Any) -> None:
 accesslog = None
 errorlog = "-"
 loglevel = settings.LOG_LEVEL.lower()
+if settings.LOG_FORMAT == "json":
+    # What gunicorn says of itself, and Python's warnings, go where everything goes, in the same format.
+    logging.captureWarnings(True)
+    logconfig_dict = settings.LOGGING

@@ -74,6 +74,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNode]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("DATA_FOLDER", str(plan.data_folder))
         environment.setenv("LOG_LEVEL", "DEBUG")
+        environment.setenv("LOG_FORMAT", "json")
         migrate = [sys.executable, "-m", "app.manage", "migrate", "--no-input", "--verbosity", "0"]
         subprocess.run(migrate, cwd=PROJECT_FOLDER, env=dict(os.environ), check=True, timeout=PATIENCE)
         guardian = Guardian()
@@ -159,3 +160,10 @@ def test_neither_tickets_nor_session_keys_are_in_the_log_even_at_its_most_talkat
     assert "Booting worker" in log  # this is the log that is looked into
     assert ticket[:-1] not in log
     assert browser.cookies["sessionid"] not in log
+
+
+def test_each_line_of_a_log_in_json_is_an_object_that_names_the_node(browser: Browser) -> None:
+    browser.enter_as_guest("Margaret")
+    lines = [json.loads(line) for line in browser.node.log]
+    assert {line["node"] for line in lines} == {"node-1"}
+    assert {"gunicorn.error", "app.realtime.redis_broker"} & {line["logger"] for line in lines}

@@ -68,6 +68,7 @@ def tool(name: str) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LOG_LEVEL", "INFO")
+        environment.setenv("UNSENT_LIMIT_BYTES", str(2**18))
         with Place(tmp_path_factory.mktemp("place"), "postgresql") as place:
             yield place
 

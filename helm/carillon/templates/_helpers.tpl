@@ -161,6 +161,9 @@ app.kubernetes.io/name={{ include "carillon.name" . }},app.kubernetes.io/instanc
 {{- end }}
 {{ include "carillon.databaseEnv" . }}
 {{ include "carillon.redisEnv" . }}
+{{- if not (hasKey .Values.settings "LOG_FORMAT") }}
+- {name: LOG_FORMAT, value: json}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - {name: {{ $name }}, value: {{ include "carillon.settingText" $value | quote }}}
 {{- end }}

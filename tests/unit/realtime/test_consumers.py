@@ -402,7 +402,8 @@ async def test_connected_that_fails_closes_with_4002_and_runs_no_command(
     await client.wire.lose(1001)
     assert client.consumer.done == []
     assert client.consumer.codes == [close_codes.CONSUMER_FAILED]
-    assert "connected failed" in caplog.text
+    [said] = [record for record in caplog.records if "connected failed" in record.getMessage()]
+    assert vars(said)["connection"] == client.wire.frames[0]["data"]["connection"], "the id that hello told"
 
 
 # Commands ------------------------------------------------------------------------------------------------

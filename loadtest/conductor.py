@@ -4,7 +4,10 @@ Everybody joins first; then the steady state begins: counters of the nodes are r
 they fall silent, and what has not come `--late` seconds after that is lost. It all hangs on Locust's events.
 """
 
+import logging
 import secrets
+import shlex
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +27,22 @@ from loadtest.proof.measures import measure
 from loadtest.proof.verdict import NO_DATA, THRESHOLDS, Measured, Rule, Verdict, rules_of, verdict
 from loadtest.report import show
 from loadtest.visitor import Refused
+from loadtest.web_page import extend
+
+logger = logging.getLogger(__name__)
 
 ACCOUNT_SECONDS: Final = 10.0
 """How long a worker may take to tell its last."""
 NEWS_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 5.0
+"""Before a disturbance, and at least behind it."""
+DISTURB_SECONDS: Final = 600.0
 LOOK_SECONDS: Final = 0.2
+
+LOSE: Final = "lose"
+"""The disturbance that the users are themselves: all of them lose their connections."""
+
+Prepare = Callable[[str], None]
 
 DELIVERY: Final = "WSR"
 """Request type of what was received, in Locust's statistics."""
@@ -40,32 +54,28 @@ class Conductor:
     """Of one Locust process; the master's (or the only one's) also leads and judges."""
 
     def __init__(
-        self, environment: Environment, scenario: str, prepare: "Callable[[str], None] | None"
+        self, environment: Environment, scenario: str, prepare: Prepare | None, disturbance: str
     ) -> None:
-        self.account = Account()
         self.id = secrets.token_hex(3)
         """In the names of this process' people: drawn after Locust has forked."""
         self.begun = Event()
         """Everybody who is going to join has: from here on things may be said."""
         self.quiet = Event()
         """Nothing new is to be said."""
-        self.verdict: Verdict | None = None
-        self.impossible = ""
-        """Why it could not even begin."""
-        self.findings: dict[str, Finding] = {}
         self._environment = environment
         self._rules: list[Rule] = rules_of(scenario, Path(self.options.thresholds).read_text())
         self._prepare = prepare
-        self._books: dict[str, Book] = {}
-        self._told: set[str] = set()
-        self._workers: set[str] = set()
-        self._before: node_metrics.Reading = {}
+        self._disturbance = disturbance
+        self._leading: gevent.Greenlet | None = None
+        self._clear()
+        environment.events.test_start.add_listener(lambda **_: self._clear())
         runner = environment.runner
         assert runner is not None
         self._runner: Any = runner
         if not isinstance(runner, MasterRunner):
             runner.register_message("carillon.begin", lambda **_: self.begun.set())
             runner.register_message("carillon.quiet", lambda **_: self.quiet.set())
+            runner.register_message("carillon.lose", lambda **_: [lose() for lose in self.lost])
             runner.register_message("carillon.tell", lambda **_: self._tell(last=True))
             environment.events.test_start.add_listener(lambda **_: gevent.spawn(self._tell_news))
             environment.events.user_error.add_listener(self._note_error)
@@ -77,6 +87,25 @@ class Conductor:
             environment.events.quit.add_listener(
                 lambda **_: show(self.verdict, self.findings, self.impossible)
             )
+
+    def _clear(self) -> None:
+        """Nothing of an earlier test counts: on Locust's page there may be several."""
+        self.account = Account()
+        self.begun.clear()
+        self.quiet.clear()
+        self.verdict: Verdict | None = None
+        self.findings: dict[str, Finding] = {}
+        self.impossible = ""
+        """Why it could not even begin."""
+        self._books: dict[str, Book] = {}
+        self._told: set[str] = set()
+        self._workers: set[str] = set()
+        self._before: node_metrics.Reading = {}
+        self._disturbed: float | None = None
+        self.begun_at = 0.0
+        """When the steady state began; 0: not yet."""
+        self.lost: list[Callable[[], None]] = []
+        """What ends each connection of this process, as if its network were gone."""
 
     # --- Everywhere --------------------------------------------------------------------------------------
 
@@ -132,7 +161,7 @@ class Conductor:
             self.impossible = str(error)
             gevent.spawn(self._end)
         else:
-            self.spawn(self._lead)
+            self._leading = self.spawn(self._lead)
 
     def _lead(self) -> None:
         deadline = time.monotonic() + self.options.join
@@ -142,9 +171,32 @@ class Conductor:
         self._workers = set(clients)
         self._before = self._read_metrics()
         self._runner.send_message("carillon.begin")
+        self.begun_at = time.monotonic()
+        ends_at = time.monotonic() + self.options.steady
+        if self._disturbance:
+            gevent.sleep(SETTLE_SECONDS)
+            self._disturb()
         if self._environment.shape_class is None:
-            gevent.sleep(self.options.steady)
+            gevent.sleep(max(SETTLE_SECONDS, ends_at - time.monotonic()))
             self._end()
+
+    def _disturb(self) -> None:
+        """Have somebody break what this scenario is about, and wait until they say that it is done."""
+        if self._disturbance == LOSE:
+            self._runner.send_message("carillon.lose")
+            self._disturbed = 0
+            return
+        command = [*shlex.split(self.options.disturb), self._disturbance]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=DISTURB_SECONDS, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self._disturbed = 1
+            logger.error("%s: %s", shlex.join(command), error)
+        else:
+            self._disturbed = done.returncode
+            logger.info("%s: %s", shlex.join(command), (done.stdout + done.stderr).strip())
 
     def _end(self) -> None:
         if self.options.headless:
@@ -161,7 +213,7 @@ class Conductor:
 
     def _take(self, msg: Any, **_: Any) -> None:
         data = cast(Data, msg.data)
-        self._books.setdefault(msg.node_id, Book()).merge(data["news"])
+        self._books.setdefault(msg.node_id, Book()).merge(data["news"], time.monotonic())
         if data["last"]:
             self._told.add(msg.node_id)
 
@@ -170,6 +222,8 @@ class Conductor:
         if self.verdict is not None or self.impossible:
             return
         target = self._target
+        if self._leading is not None and self._leading is not gevent.getcurrent():
+            self._leading.kill(block=False)  # somebody ended it before its time
         self._runner.send_message("carillon.quiet")
         gevent.sleep(self.options.late)
         after = self._read_metrics()
@@ -187,7 +241,7 @@ class Conductor:
             accounts_missing=missing,
         )
         measured |= node_metrics.growth(self._before, after, self.options.expect_nodes)
-        measured |= self._latencies()
+        measured |= self._latencies() | {"disturbance_failed": self._disturbed}
         self.verdict = self._judged(measured)
 
     def _judged(self, measured: Measured) -> Verdict:
@@ -206,17 +260,23 @@ class Conductor:
     def _read_metrics(self) -> node_metrics.Reading:
         return node_metrics.read(self.options.metrics.split(",") if self.options.metrics else ())
 
+    def findings_so_far(self) -> dict[str, Finding]:
+        """Of what was said long enough ago; at the end, of everything."""
+        if self.verdict is not None:
+            return self.findings
+        return judge(self.books, before=time.monotonic() - self.options.late)
+
     def _quit(self) -> None:
         self._environment.process_exit_code = NO_DATA if self.verdict is None else self.verdict.code
 
 
 def conduct(
-    scenario: str, *, users: int, spawn_rate: float, prepare: "Callable[[str], None] | None" = None
+    scenario: str, *, users: int, spawn_rate: float, prepare: Prepare | None = None, disturbance: str = ""
 ) -> None:
     """Have this locustfile's run judged by the rules of `scenario`.
 
     `users` and `spawn_rate` are the defaults of Locust's own options. `prepare` gets the host before there
-    are users; it runs once, where the run is led.
+    are users; it runs once, where the run is led. `disturbance` is what `--disturb` is told then.
     """
 
     @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -228,7 +288,10 @@ def conduct(
         parser.add_argument("--join", type=float, default=60.0, help="seconds until it goes on without some")
         parser.add_argument("--late", type=float, default=10.0, help="seconds until what is missing is lost")
         parser.add_argument("--thresholds", default=str(THRESHOLDS), help="another file of them")
+        parser.add_argument("--disturb", default="loadtest/disturbances/local", help="who breaks things")
 
     @events.init.add_listener  # type: ignore[untyped-decorator]
-    def begin(environment: Any, **_: Any) -> None:
-        environment.conductor = Conductor(environment, scenario, prepare)
+    def begin(environment: Any, web_ui: Any, **_: Any) -> None:
+        environment.conductor = Conductor(environment, scenario, prepare, disturbance)
+        if web_ui is not None:
+            extend(web_ui, environment.conductor)

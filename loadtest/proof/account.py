@@ -128,9 +128,11 @@ class Book:
         self.hellos: Counter[str] = Counter()
         self.senders: set[str] = set()
         self.raised: list[str] = []
+        self._arrived: list[tuple[float, int]] = []
 
-    def merge(self, news: Data) -> None:
-        """Take what an account had to tell."""
+    def merge(self, news: Data, at: float = 0.0) -> None:
+        """Take what an account had to tell, at this time of any clock."""
+        self._arrived.append((at, len(self.said) + len(news["said"])))
         self.said += (Said(Line(*line), *rest) for line, *rest in news["said"])
         self.texts |= {(Line(*line), sequence): hashed for line, sequence, hashed in news["texts"]}
         self.listeners = [Listener(**listener) for listener in news["listeners"]]
@@ -139,6 +141,10 @@ class Book:
         self.others = {}
         for receiver, line, sequence, hashed in news["others"]:
             self.others.setdefault((receiver, Line(*line), sequence), []).append(hashed)
+
+    def said_before(self, at: float) -> list[Said]:
+        """What had been told by then."""
+        return self.said[: max((count for when, count in self._arrived if when <= at), default=0)]
 
     def heard_as(self, receiver: str, line: Line, sequence: int) -> Sequence[str]:
         """The texts that `receiver` may have got there: one, unless something was altered."""

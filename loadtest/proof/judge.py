@@ -6,6 +6,7 @@ What is expected comes from the senders' records alone, never from what came.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from loadtest.proof.account import Book, Listener, Said
@@ -38,12 +39,12 @@ class Finding:
             )
 
 
-def judge(books: Iterable[Book]) -> dict[str, Finding]:
-    """The finding of each kind, over the accounts of all processes together."""
+def judge(books: Iterable[Book], before: float = inf) -> dict[str, Finding]:
+    """The finding of each kind, over the accounts of all processes: of what was told before then."""
     books = list(books)
     said: dict[tuple[str, str, int], dict[str, list[Said]]] = {}
     for book in books:
-        for one in book.said:
+        for one in book.said_before(before):
             place = said.setdefault((one.line.kind, one.line.place, one.line.epoch), {})
             place.setdefault(one.line.sender, []).append(one)
     findings: dict[str, Finding] = {}

@@ -27,7 +27,7 @@ def measure(
     senders = {sender for book in books for sender in book.senders}
     nodes = nodes_of(findings, hellos)
     measured: dict[str, float | None] = {
-        "users_missing": target_users - counts["joined"],
+        "users_missing": max(target_users, counts["users"]) - counts["joined"],
         "messages_acknowledged": sum(one.line.kind == "message" for one in said),
         "markers_said": sum(one.line.kind == "marker" for one in said),
         "silent_senders": len(senders - heard_of),
@@ -36,6 +36,8 @@ def measure(
         "connect_failures": counts["refused"] / counts["connects"] if counts["connects"] else None,
         "client_reconnects": counts["reconnects"],
         "resets": counts["resets"],
+        "clients_away": counts["lost"] - counts["reconnects"],
+        "clients_back": counts["back"] / counts["lost"] if counts["lost"] else None,
         "nodes_missing": expect_nodes - len(hellos),
         "node_skew": max(hellos.values()) * len(hellos) / hellos.total() if hellos else None,
         "greenlets_raised": sum(len(book.raised) for book in books),

@@ -2,6 +2,7 @@
 
 import random
 import time
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import gevent
@@ -14,6 +15,8 @@ from loadtest.visitor import Refused, Visitor
 COME_BACK_SECONDS: Final = 1.0
 """At most, until the first try to come back; then twice as long each time, up to `COME_BACK_LIMIT`."""
 COME_BACK_LIMIT: Final = 8.0
+BACK_SECONDS: Final = 60.0
+"""Who comes back after a loss is back in time until then."""
 
 _said_at: dict[str, tuple[float, str]] = {}
 """What this process said, by its name: when, and on which node."""
@@ -40,7 +43,10 @@ class Person(User):  # type: ignore[misc]  # untyped library
             self.account.senders.add(self.name)
         self._visitor = Visitor(self.host)
         self._leaving = False
+        self._released: float | None = None
+        """When to come back, as the node said that let us go."""
         self.connection: Connection | None = None
+        self.conductor.lost.append(self.lose)
         self._stay = self.conductor.spawn(self._be_there)
 
     def on_stop(self) -> None:
@@ -48,6 +54,11 @@ class Person(User):  # type: ignore[misc]  # untyped library
         if self.connection is not None:
             self.connection.close()
         self._stay.kill(block=False)
+
+    def lose(self) -> None:
+        """As if the network were gone."""
+        if self.connection is not None:
+            self.connection.shutdown()
 
     def arrived(self, connection: Connection) -> None:
         """Connected, for the first time or again; what is heard goes to `take` from here on."""
@@ -88,28 +99,35 @@ class Person(User):  # type: ignore[misc]  # untyped library
 
     def _be_there(self) -> None:
         pause = COME_BACK_SECONDS
-        before = False
+        lost_at: float | None = None
         while not self._leaving:
-            connection = self._connect(before)
+            connection = self._connect(lost_at)
             if connection is None:
                 gevent.sleep(random.uniform(0, pause))
                 pause = min(2 * pause, COME_BACK_LIMIT)
                 continue
-            before, pause = True, COME_BACK_SECONDS
-            self.connection = connection
+            pause = COME_BACK_SECONDS
+            self.connection, self._released = connection, None
             arriving = self.conductor.spawn(self.arrived, connection)
             try:
-                connection.listen(lambda message, size, at=connection: self.take(at, message, size))  # type: ignore[misc]
+                connection.listen(partial(self._take, connection))
             except Lost:
                 if not self._leaving:
                     self.account.counts["lost"] += 1
+                    lost_at = time.monotonic()
             finally:
                 self.connection = None
                 connection.shutdown()
                 arriving.kill(block=False)
-            gevent.sleep(random.uniform(0, pause))
+            gevent.sleep(random.uniform(0, pause) if self._released is None else self._released)
 
-    def _connect(self, before: bool) -> Connection | None:
+    def _take(self, connection: Connection, message: Data, size: int) -> None:
+        if message.get("event") == "connection.released":
+            self._released = message["data"]["retry_after"]
+        else:
+            self.take(connection, message, size)
+
+    def _connect(self, lost_at: float | None) -> Connection | None:
         counts = self.account.counts
         counts["connects"] += 1
         began = time.perf_counter()
@@ -126,7 +144,9 @@ class Person(User):  # type: ignore[misc]  # untyped library
             counts["refused"] += 1
         else:
             self.account.hellos[connection.node] += 1
-            counts["reconnects"] += before
+            if lost_at is not None:
+                counts["reconnects"] += 1
+                counts["back"] += time.monotonic() - lost_at <= BACK_SECONDS
         self.environment.events.request.fire(
             request_type="WS",
             name="connect",

@@ -5,6 +5,7 @@ import time
 import uuid
 from typing import ClassVar
 
+import gevent
 from locust import task
 
 from loadtest.connection import Connection, Data
@@ -13,6 +14,8 @@ from loadtest.users.person import Person
 from loadtest.visitor import Visitor
 
 KIND = "message"
+AWAY_SECONDS = 0.2
+"""Between two looks whether one is connected again."""
 ROOMS = 3
 
 
@@ -21,11 +24,11 @@ def room(number: int) -> str:
     return f"load-{number}"
 
 
-def open_rooms(url: str) -> None:
-    """Have all of them there, before anybody joins."""
+def open_rooms(url: str, count: int = ROOMS) -> None:
+    """Have so many of them there, before anybody joins."""
     opener = Visitor(url)
     opener.enter("load-opener")
-    for number in range(1, ROOMS + 1):
+    for number in range(1, count + 1):
         opener.open_room(room(number), f"Load test {number}")
 
 
@@ -35,8 +38,18 @@ class RoomUser(Person):
     abstract = True
     rooms: ClassVar[int] = ROOMS
 
+    def on_stop(self) -> None:
+        self.leave()
+        super().on_stop()
+
+    def leave(self) -> None:
+        """Nothing more is expected to come: what is on its way may or may not."""
+        if self._listener is not None:
+            self._listener.until = self._listener.last()
+
     def on_start(self) -> None:
         self._listener: Listener | None = None
+        self._been_here = False
         super().on_start()
 
     @property
@@ -72,7 +85,9 @@ class RoomUser(Person):
             listener.node = connection.node
             return
         if listener is None:
-            self.joined()
+            if not self._been_here:
+                self._been_here = True
+                self.joined()
         else:
             listener.until = listener.last()
             self.account.counts["resets"] += 1
@@ -84,6 +99,9 @@ class RoomUser(Person):
     @task  # type: ignore[untyped-decorator]
     def post(self) -> None:
         """Say something, and say it again with the same key until somebody says where it is stored."""
+        if not self.talks:
+            self.ping()
+            return
         if not self.conductor.begun.is_set() or self.conductor.quiet.is_set() or self._listener is None:
             return
         key, text = new_key(), f"{self.name} {secrets.token_hex(8)}"
@@ -91,12 +109,35 @@ class RoomUser(Person):
         while reply is None and not self.conductor.quiet.is_set():
             connection = self.connection
             if connection is None:
-                return
+                gevent.sleep(AWAY_SECONDS)
+                continue
             self.note_said(key, connection.node)
             reply = self.command("chat.post_message", room=self.room, key=key, text=text)
             if reply is not None:
                 line = Line(KIND, self.stream, reply["epoch"], "")
                 self.account.say(Said(line, reply["sequence"], digest(text), self.name, connection.node))
+
+    def ping(self) -> None:
+        """Say that one is there, and what came."""
+        if self._listener is not None:
+            self.command("ping", seen={self.stream: self._listener.last()})
+
+
+class Passer(RoomUser):
+    """Leaves the room, and comes again."""
+
+    abstract = True
+    talks = False
+
+    @task  # type: ignore[untyped-decorator]
+    def come_and_go(self) -> None:
+        """Whoever is out of the room is expected to hear nothing of it."""
+        connection = self.connection
+        if connection is not None and self._listener is not None and not self.conductor.quiet.is_set():
+            self.leave()
+            self.command("chat.leave_room", room=self.room)
+            self._listener = None
+            self.arrived(connection)
 
 
 def new_key() -> str:

@@ -42,6 +42,9 @@ class Run:
         pid = self._process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def end(self) -> int:
         """Its exit code; `broken` and `log` say the rest."""
         try:
@@ -76,9 +79,10 @@ class Place:
     def all_hear_all(self) -> bool:
         return all(node.metric("carillon_bus_healthy") == 1 for node in self.nodes)
 
-    def run(self, url: str, *options: str) -> Run:
+    def run(self, url: str, *options: str, web: bool = False) -> Run:
         metrics = ",".join(f"{HOST}:{node.internal_port}" for node in self.nodes)
-        command = [*map(str, LOCUST), "-f", "loadtest/scenarios/cross_node.py", "--headless", "--host", url]
+        command = [*map(str, LOCUST), "-f", "loadtest/scenarios/cross_node.py", "--host", url]
+        command += [] if web else ["--headless"]
         command += ["--users", "40", "--spawn-rate", "40", "--steady", "8", "--join", "10", "--late", "3"]
         command += ["--metrics", metrics, "--thresholds", str(Path(__file__).with_name("small.toml"))]
         return Run([*command, "--only-summary", *options])

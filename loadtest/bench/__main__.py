@@ -18,6 +18,7 @@ from loadtest.bench.figures import (
     paced,
     posts,
     resumes,
+    scraping,
     writers,
 )
 from loadtest.bench.processes import Stage
@@ -26,7 +27,7 @@ from loadtest.bench.wire import WireError
 
 FIGURES: Final = {
     module.__name__.rpartition(".")[2]: module
-    for module in (fanout, burst, paced, memory, connects, posts, crossing, resumes, writers)
+    for module in (fanout, burst, paced, memory, connects, scraping, posts, crossing, resumes, writers)
 }
 RESULTS: Final = machine.REPOSITORY / "docs" / "results"
 

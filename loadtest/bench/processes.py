@@ -88,9 +88,11 @@ class Home:
 class Server:
     """One that runs."""
 
-    def __init__(self, kind: Kind, process: Process, port: int, people: Sequence[dict[str, str]]) -> None:
+    def __init__(
+        self, kind: Kind, process: Process, ports: tuple[int, int], people: Sequence[dict[str, str]]
+    ) -> None:
         self.kind = kind
-        self.port = port
+        self.port, self.internal_port = ports
         self.process = process
         self.control: Control | None = None
         self.pid = process.pid
@@ -207,12 +209,13 @@ class Stage:
         with ExitStack() as exits:
             servers = []
             for number, kind in enumerate(kinds, 1):
-                [port] = free_ports(1)
+                port, internal_port = free_ports(2)
                 command = [_PYTHON, *kind.command.format(port=port).split()]
-                own = {"NODE_NAME": f"bench-{number}", "PUBLIC_PORT": str(port)}
+                ports = {"PUBLIC_PORT": str(port), "INTERNAL_PORT": str(internal_port)}
+                own = {"NODE_NAME": f"bench-{number}"} | ports
                 environment = self._environment | home.settings | own | kind.environment
                 process = self._pinned(kind.name, command, environment, machine.SERVER_CORE)
-                server = Server(kind, process, port, home.people)
+                server = Server(kind, process, (port, internal_port), home.people)
                 exits.callback(server.stop)
                 server.connect_control()
                 servers.append(server)

@@ -40,6 +40,18 @@ class About(msgspec.Struct):
     pid: int
 
 
+class Watch(msgspec.Struct):
+    """For so many seconds."""
+
+    span: float
+
+
+class Turns(msgspec.Struct):
+    """The longest one of the loop, in seconds."""
+
+    longest: float
+
+
 class Done(msgspec.Struct):
     """From the first publish until the last byte was handed to the kernel."""
 
@@ -57,6 +69,17 @@ class ControlConsumer(RealtimeConsumer):
             await asyncio.sleep(0.01)
         gc.collect()
         return About(os.getpid())
+
+    @command("bench.turns")
+    async def turns(self, watch: Watch) -> Turns:
+        """Turn the loop as fast as it goes, and see how long it takes at the most."""
+        longest, last = 0.0, perf_counter()
+        end = last + watch.span
+        while last < end:
+            await asyncio.sleep(0)
+            now = perf_counter()
+            longest, last = max(longest, now - last), now
+        return Turns(longest)
 
     @command("bench.publish")
     async def publish(self, run: Run) -> Done:

@@ -17,6 +17,7 @@ from app.accounts.verification import Verification
 from app.database.middleware import RETRY_SECONDS
 from app.observability import metrics
 from app.realtime.identity import Identity
+from app.realtime.node import running_node
 from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX, encode_refusal
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -31,6 +32,10 @@ REFUSALS: Final = {
     "no_identity": (401, "expected a ticket, or the cookie of a session with an account or a guest"),
     "subprotocol": (400, f"expected {SUBPROTOCOL} among the subprotocols, this node speaks no other"),
     "no_door": (404, "nothing is behind this path: expected one of the doors in docs/protocol.md"),
+    "full": (503, "this node has as many connections as it may have: come back, to another"),
+    "descriptors": (503, "this node may open no more files: come back, to another"),
+    "late": (503, "this node has more to do than it can: come back, to another"),
+    "person_limit": (503, "you have as many connections to this node as one person may have"),
     "unavailable": (503, "who you are cannot be found out now: try again"),
 }
 """Reason of a refusal (the label of `connections_refused`) to its HTTP status and what it says."""
@@ -80,6 +85,8 @@ class IdentityMiddleware:
         else:
             if identity is None:
                 await refuse("no_identity", scope, receive, send)
+            elif scope["type"] == "websocket" and _has_enough(identity):
+                await refuse("person_limit", scope, receive, send)
             else:
                 scope["identity"] = identity
                 await self.app(scope, receive, send)
@@ -94,6 +101,11 @@ class IdentityMiddleware:
         cookies = _header(scope, b"cookie")
         session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
         return await self._sessions.identity_of(session_key) if session_key else None
+
+
+def _has_enough(identity: Identity) -> bool:
+    node = running_node()
+    return node is not None and node.connections_of(identity.id) >= settings.CONNECTIONS_PER_PERSON
 
 
 def _ticket(scope: Scope) -> str | None:

@@ -169,6 +169,7 @@ class RealtimeConsumer:
         )
 
     def _opened(self, scope: Scope) -> None:
+        self.node.came(self.identity.id)
         self.node.hub.subscribe(EVERYONE, self.connection)
         for callback in scope.get("on_accept", ()):
             callback(self.connection)
@@ -310,7 +311,9 @@ class RealtimeConsumer:
         self._lost = True
         if self._task is not None:
             self._task.cancel()
-        self.node.hub.unsubscribe(EVERYONE, self.connection)
+        if self.node.hub.is_member(EVERYONE, self.connection):
+            self.node.hub.unsubscribe(EVERYONE, self.connection)
+            self.node.went(self.identity.id)
         groups, self._groups = self._groups or (), None
         for group in groups:
             self.node.unsubscribe(group, self.connection)

@@ -80,6 +80,7 @@ class Node:
         self._before_stop: list[Callable[[], Awaitable[None]]] = []
         self._counter = 0
         self._connections = 0
+        self._people: dict[str, int] = {}
         self._listeners: dict[str, Listener] = {}
         self.beacons: Beacons | None = None
         self.questions = DeliveryQuestions(
@@ -154,6 +155,20 @@ class Node:
         """A name for one connection, unique over all nodes: for logs and for people who ask."""
         self._connections += 1
         return f"{self.incarnation.hex()}-{self._connections:x}"
+
+    def came(self, person: str) -> None:
+        """One more connection of this person's."""
+        self._people[person] = self._people.get(person, 0) + 1
+
+    def went(self, person: str) -> None:
+        """One less."""
+        left = self._people.pop(person, 1) - 1
+        if left:
+            self._people[person] = left
+
+    def connections_of(self, person: str) -> int:
+        """How many connections this person has here."""
+        return self._people.get(person, 0)
 
     def subscribe(self, group: str, subscriber: Subscriber) -> "Future[None]":
         """Attach `subscriber` at once. Done when other nodes' events arrive too, or the bus is known down."""

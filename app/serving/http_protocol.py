@@ -21,6 +21,7 @@ from app.observability import metrics
 from app.realtime import close_codes
 from app.realtime.connection import CLOSE_SECONDS, RELEASABLE, Connection
 from app.realtime.consumers import COUNTED_EXTENSION
+from app.serving.admission import admission
 from app.serving.upgrade import Upgrade
 
 FAST_PATH: Final = b"/realtime/"
@@ -96,13 +97,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.send_400_response("expected the upgrade after the answer to the request before it")
             return
-        if not self.url.startswith(FAST_PATH):
+        refusal = admission.refusal(len(self.connections) - 1)  # without this one
+        if refusal is None and not self.url.startswith(FAST_PATH):
             super().handle_websocket_upgrade()
             return
         paused = cast(HttpParserUpgrade, sys.exception())  # uvicorn calls from where it caught this
         self.connections.discard(self)
         transport = self.transport
-        transport.set_protocol(Upgrade(self, transport, self._read[paused.args[0] :]))
+        transport.set_protocol(Upgrade(self, transport, self._read[paused.args[0] :], refusal))
         # The parser and its protocol hold each other: let both go now and not at the next collection.
         self.parser = None  # type: ignore[assignment]
         self.flow = None  # type: ignore[assignment]

@@ -17,6 +17,7 @@ from app.observability import metrics
 from app.observability.health import health
 from app.realtime.connection import CLOSE_SECONDS
 from app.realtime.node import current_node
+from app.serving.admission import TICK_SECONDS, admission
 from app.serving.delivery_desk import desk
 from app.serving.direct_connection import DirectConnection
 from app.serving.drain import Drain
@@ -32,7 +33,6 @@ _PINGS_PER_TURN: Final = 500
 HAND_OVER_SECONDS: Final = 20.0
 """A deaf node closes its connections over so long: a proxy needs two looks at /readyz, up to 10 s, to
 notice, and whoever it sends here until then is closed once more."""
-TICK_SECONDS: Final = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ class NodeServer(Server):
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second."""
         health.beat()
+        admission.tick()
         if counter % 10 == 0:
             self._headroom.sample(monotonic(), thread_time())
         return await super().on_tick(counter)
@@ -147,7 +148,8 @@ class NodeServer(Server):
 
     def _accepts(self, loop_lag: float) -> float:
         ready, _ = health.ready()
-        accepts = self._headroom.accepts(loop_lag) if ready else 0.0
+        welcome = ready and admission.refusal(len(self.server_state.connections)) is None
+        accepts = self._headroom.accepts(loop_lag) if welcome else 0.0
         metrics.accepts.set(accepts)
         return accepts
 

@@ -13,10 +13,13 @@ from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from websockets.utils import accept_key
 
+from app.accounts.middleware import REFUSALS
+from app.observability import metrics
 from app.realtime import close_codes
 from app.realtime.connection import Receiver
 from app.realtime.consumers import DIRECT_EXTENSION
 from app.realtime.event import text_frame
+from app.serving.admission import retry_after
 from app.serving.direct_connection import DirectConnection
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,9 @@ _OURS: Final = (b"content-length", b"connection")
 class Upgrade(asyncio.Protocol):
     """The transport's protocol, and the application's `receive` and `send`, until the answer is written."""
 
-    def __init__(self, http: HttpToolsProtocol, transport: asyncio.Transport, early: bytes) -> None:
+    def __init__(
+        self, http: HttpToolsProtocol, transport: asyncio.Transport, early: bytes, refusal: str | None = None
+    ) -> None:
         self._transport = transport
         self._server_state = http.server_state
         self._early = b""
@@ -47,7 +52,9 @@ class Upgrade(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         if early:
             self.data_received(early)
-        if fields.get(b"sec-websocket-version") != b"13":
+        if refusal is not None:
+            self._refuse(refusal)
+        elif fields.get(b"sec-websocket-version") != b"13":
             self._answer(426, [(b"sec-websocket-version", b"13")], b"expected Sec-WebSocket-Version: 13\n")
         elif (
             len(self._key) != 24
@@ -60,6 +67,17 @@ class Upgrade(asyncio.Protocol):
             self._answer(400, [], expected)
         else:
             self._start(http, fields)
+
+    def _refuse(self, reason: str) -> None:
+        """Before anything is done for it: a node that has too much to do answers this, too."""
+        metrics.connections_refused.labels(reason).inc()
+        status, text = REFUSALS[reason]
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"cache-control", b"no-store"),
+            (b"retry-after", b"%d" % retry_after()),
+        ]
+        self._answer(status, headers, f"{reason}: {text}\n".encode())
 
     def _start(self, http: HttpToolsProtocol, fields: dict[bytes, bytes]) -> None:
         raw_path, _, query_string = http.url.partition(b"?")

@@ -122,7 +122,8 @@ export class RealtimeClient {
    * @param {object} options
    * @param {string | URL} options.url
    * @param {(attempt: number) => Promise<string | null>} [options.ticket] asked before every attempt, with its
-   *   number: 0 at first, 1 after a loss, more the longer it does not work; null: cookies will do
+   *   number: 0 at first, 1 after a loss, more the longer it does not work; null: cookies will do. An error may
+   *   say with `retryAfter` (seconds) that nobody should come earlier
    * @param {(positions: Map<string, Position>) => Promise<Resumed>} [options.resume]
    *   asks the node to go on in these streams from these positions, and says how each of them stands; called
    *   after a reconnect, and when an event is missing. Without it all streams begin anew then
@@ -243,7 +244,11 @@ export class RealtimeClient {
     } catch (error) {
       if (life !== this.#life) return;
       if (error instanceof TicketRefused) this.#stop(4500, error.message);
-      else this.#lost(life, 0, "no ticket");
+      else {
+        const wanted = hinted(error.retryAfter);
+        if (wanted !== null) this.#retryAfter = wanted + backOff(this.#attempt, this.#random);
+        this.#lost(life, 0, "no ticket");
+      }
       return;
     }
     if (life !== this.#life) return;

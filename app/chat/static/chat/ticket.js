@@ -17,7 +17,10 @@ export function ticketsFrom(url, csrfToken) {
     const response = await fetch(url, { method: "POST", headers, signal: AbortSignal.timeout(5000) });
     if (response.status === 401) throw new TicketRefused("you are not logged in any more");
     if (response.status === 403) throw new TicketRefused("this page belongs to an older log-in");
-    if (!response.ok) throw new Error(`no ticket: ${response.status}`);
+    if (!response.ok) {
+      const retryAfter = parseFloat(response.headers.get("Retry-After"));
+      throw Object.assign(new Error(`no ticket: ${response.status}`), { retryAfter });
+    }
     return (await response.json()).ticket;
   };
 }

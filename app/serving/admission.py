@@ -1,0 +1,48 @@
+"""Whether one more connection is welcome: asked before anything is done for it, answered from what is known.
+
+The node that refuses is still well for those it has; so whoever is refused should come back, elsewhere.
+"""
+
+import resource
+from random import randint
+from time import monotonic
+from typing import Final
+
+from django.conf import settings
+
+TICK_SECONDS: Final = 0.1
+RETRY_SECONDS: Final = (1, 10)
+"""Whoever is refused is told to come back within so long, each at another moment."""
+
+
+class Admission:
+    """One node's. `tick` is called ten times a second, by the loop that serves the connections."""
+
+    def __init__(self) -> None:
+        self._due = float("inf")
+        self._lag = 0.0
+        self._places: int | None = None
+
+    def tick(self) -> None:
+        """The loop turns. How late it was is forgotten within a second or so."""
+        now = monotonic()
+        self._lag = max(now - self._due, self._lag / 2)
+        self._due = now + TICK_SECONDS
+
+    def refusal(self, connections: int) -> str | None:
+        """Why a connection beside so many others is refused, a reason of `REFUSALS`; None: it is welcome."""
+        if max(self._lag, monotonic() - self._due) > settings.REFUSE_LAG_SECONDS:
+            return "late"
+        if connections >= settings.CONNECTIONS_LIMIT:
+            return "full"
+        if self._places is None:
+            self._places = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - settings.DESCRIPTORS_RESERVED
+        return "descriptors" if connections >= self._places else None
+
+
+def retry_after() -> int:
+    """Seconds, drawn anew for each."""
+    return randint(*RETRY_SECONDS)  # noqa: S311  # it spreads clients
+
+
+admission: Final = Admission()

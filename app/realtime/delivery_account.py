@@ -9,8 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from app.observability import metrics
-from app.observability.event_ages import Stage, reached
+from app.observability import event_ages, metrics
 
 KEPT_EVENTS: Final = 1_000
 """The latest of each stream, at least as long as there is room for them."""
@@ -76,7 +75,7 @@ class _StreamAccount:
             if row >= 0:  # else it is forgotten
                 self._written[row] += connections
             _written.inc(connections)
-            reached(Stage.SOCKET, at, local=local, times=connections)
+            event_ages.SOCKET.reached(at, local=local, times=connections)
 
         return written
 

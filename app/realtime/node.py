@@ -16,8 +16,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from app.observability import metrics
-from app.observability.event_ages import Stage, reached
+from app.observability import event_ages, metrics
 from app.realtime import beacons, envelope
 from app.realtime.beacons import Beacons
 from app.realtime.broker import Broker
@@ -230,7 +229,7 @@ class Node:
                 continue
             own = received.incarnation == self.incarnation
             if isinstance(received, StreamEnvelope):
-                reached(Stage.BUS, received.event.at, local=own)
+                event_ages.BUS.reached(received.event.at, local=own)
             if own:
                 echoes += 1
                 if group != beacons.GROUP:  # to hear itself is what a node's own beacon is for

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import ClassVar, Final, NamedTuple
 
-from app.observability import metrics
-from app.observability.event_ages import Stage, reached
+from app.observability import event_ages, metrics
 from app.realtime.connection import Batch, Subscriber
 from app.realtime.delivery_account import DeliveryAccount
 from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
@@ -169,7 +168,7 @@ class StreamAudience:
         heard = self._hub.members(self._stream)
         for event in ready:
             if heard:
-                reached(Stage.HUB, event.at, local=event.local)
+                event_ages.HUB.reached(event.at, local=event.local)
                 written = self._account.given(
                     self._stream, event.epoch, event.sequence, heard, at=event.at, local=event.local
                 )

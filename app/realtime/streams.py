@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from app.observability import metrics
-from app.observability.event_ages import Stage, reached
+from app.observability import event_ages, metrics
 from app.realtime.connection import Subscriber
 from app.realtime.delivery_account import DeliveryAccount
 from app.realtime.hub import Hub
@@ -199,7 +198,7 @@ class Streams:
     def committed(self, events: Iterable[tuple[str, StreamEvent]]) -> None:
         """This node stored `events`: deliver them here first, then to the other nodes."""
         for stream, event in events:
-            reached(Stage.COMMIT, event.at, local=True)
+            event_ages.COMMIT.reached(event.at)
             self.arrived(stream, event)
             self._to_bus(stream, event)
 

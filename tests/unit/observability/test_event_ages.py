@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from app.observability import event_ages
-from app.observability.event_ages import Stage, reached
+from app.observability.event_ages import BUS, HUB, SOCKET
 
 
 def seen(stage: str, origin: str, le: str = "+Inf") -> float:
@@ -17,8 +17,8 @@ def seen(stage: str, origin: str, le: str = "+Inf") -> float:
 def test_an_age_counts_once_for_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_ages, "time", lambda: 1_000.75)
     late, soon = seen("socket", "remote"), seen("socket", "remote", "0.5")
-    reached(Stage.SOCKET, 1_000.0, local=False, times=7)
-    reached(Stage.SOCKET, 1_000.5, local=False, times=2)
+    SOCKET.reached(1_000.0, local=False, times=7)
+    SOCKET.reached(1_000.5, local=False, times=2)
     assert seen("socket", "remote") == late + 9
     assert seen("socket", "remote", "0.5") == soon + 2
 
@@ -26,12 +26,12 @@ def test_an_age_counts_once_for_each_connection(monkeypatch: pytest.MonkeyPatch)
 def test_a_clock_that_is_behind_makes_nothing_younger_than_new(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_ages, "time", lambda: 1_000.0)
     before = seen("bus", "remote", "0.001")
-    reached(Stage.BUS, 1_001.0, local=False)
+    BUS.reached(1_001.0, local=False)
     assert seen("bus", "remote", "0.001") == before + 1
 
 
 def test_what_nobody_knows_the_age_of_is_not_counted() -> None:
     before = seen("hub", "local")
-    reached(Stage.HUB, 0.0, local=True)
-    reached(Stage.HUB, time(), local=True, times=0)
+    HUB.reached(0.0, local=True)
+    HUB.reached(time(), local=True, times=0)
     assert seen("hub", "local") == before

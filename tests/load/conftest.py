@@ -79,9 +79,9 @@ class Place:
     def all_hear_all(self) -> bool:
         return all(node.metric("carillon_bus_healthy") == 1 for node in self.nodes)
 
-    def run(self, url: str, *options: str, web: bool = False) -> Run:
+    def run(self, url: str, *options: str, scenario: str = "cross_node", web: bool = False) -> Run:
         metrics = ",".join(f"{HOST}:{node.internal_port}" for node in self.nodes)
-        command = [*map(str, LOCUST), "-f", "loadtest/scenarios/cross_node.py", "--host", url]
+        command = [*map(str, LOCUST), "-f", f"loadtest/scenarios/{scenario}.py", "--host", url]
         command += [] if web else ["--headless"]
         command += ["--users", "40", "--spawn-rate", "40", "--steady", "8", "--join", "10", "--late", "3"]
         command += ["--metrics", metrics, "--thresholds", str(Path(__file__).with_name("small.toml"))]

@@ -45,6 +45,8 @@ class TaskWorker:
     ) -> None:
         self._application = application
         self._channels = channels
+        metrics.appear(metrics.tasks, channels, ("done", "failed", "cut_off"))
+        metrics.appear(metrics.task_seconds, channels)
         self._queue = queue
         self._schedule = list(schedule)
         self._in_hand: dict[str, tuple[str, float]] = {}

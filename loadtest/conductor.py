@@ -171,6 +171,7 @@ class Conductor:
         self._workers = set(clients)
         self._before = self._read_metrics()
         self._runner.send_message("carillon.begin")
+        logger.info("%d of %d have joined: the steady state begins", self._joined(), self._target)
         self.begun_at = time.monotonic()
         ends_at = time.monotonic() + self.options.steady
         if self._disturbance:

@@ -20,13 +20,15 @@ class Visitor:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self.entered = False
+        self._entered = False
         self._cookies = {"csrftoken": secrets.token_hex(16)}
 
     def enter(self, name: str) -> None:
-        """Become a guest of this name. Raises `Refused`."""
+        """Become a guest of this name, once. Raises `Refused`."""
+        if self._entered:
+            return
         self._cookies |= self._post("/accounts/guest/", 302, name=name).cookies.get_dict()
-        self.entered = True
+        self._entered = True
 
     def ticket(self) -> str:
         """For one connect. Raises `Refused`."""

@@ -31,8 +31,8 @@ class MarkerUser(Person):
             self.joined()
 
     def take(self, connection: Connection, message: Data, size: int) -> None:
-        said = message["data"]["said"]
-        if self._listener is not None:
+        if message["event"] == "marker.said" and self._listener is not None:
+            said = message["data"]["said"]
             self.account.hear(self._listener, said["by"], said["number"], said["text"])
             if said["by"] != self.name:
                 self.note_heard(KIND, said["text"], size)

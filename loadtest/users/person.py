@@ -134,8 +134,7 @@ class Person(User):  # type: ignore[misc]  # untyped library
         failure: Exception | None = None
         connection = None
         try:
-            if not self._visitor.entered:
-                self._visitor.enter(self.name)
+            self._visitor.enter(self.name)
             ticket = self._visitor.ticket()
             began = time.perf_counter()
             connection = Connection(self.host, self.path, ticket)

@@ -3,7 +3,7 @@
 import secrets
 import time
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gevent
 from locust import task
@@ -15,7 +15,7 @@ from loadtest.visitor import Visitor
 
 KIND = "message"
 AWAY_SECONDS = 0.2
-"""Between two looks whether one is connected again."""
+"""Between two tries."""
 ROOMS = 3
 
 
@@ -63,16 +63,24 @@ class RoomUser(Person):
     def arrived(self, connection: Connection) -> None:
         listener = self._listener
         if listener is None:
-            self.command("chat.join_room", room=self.room)
+            self._join(connection)
         else:
-            position = {"epoch": listener.epoch, "sequence": listener.last()}
-            self.command("chat.join_room", room=self.room, position=position)
+            self._join(connection, position={"epoch": listener.epoch, "sequence": listener.last()})
+
+    def _join(self, connection: Connection, **position: Any) -> None:
+        """Ask until it is answered: a node that is about to leave may be too busy for it."""
+        while self.connection is connection:
+            if self.command("chat.join_room", room=self.room, **position) is not None:
+                return
+            gevent.sleep(AWAY_SECONDS)
 
     def take(self, connection: Connection, message: Data, size: int) -> None:
         reply = message.get("reply")
         if reply is not None:
             if "position" in reply:
                 self._joined(connection, reply)
+        elif message["event"] == "stream.reset":
+            self.conductor.spawn(self._join, connection)
         elif message.get("stream") == self.stream and self._listener is not None:
             data = message["data"]
             self.account.hear(self._listener, "", message["sequence"], data.get("text", ""))

@@ -47,12 +47,14 @@ class Run:
 
     def end(self) -> int:
         """Its exit code; `broken` and `log` say the rest."""
-        try:
-            rest, _ = self._process.communicate(timeout=RUN_SECONDS)
-        finally:
-            self._process.kill()
+        rest, _ = self._process.communicate(timeout=RUN_SECONDS)
         self.log += rest
         return self._process.returncode
+
+    def kill(self) -> None:
+        """If it still runs: its test has failed."""
+        with self._process:
+            self._process.kill()
 
     @property
     def broken(self) -> set[str]:
@@ -71,6 +73,7 @@ class Place:
         database = {"DATABASE_URL": f"sqlite:///{folder}/carillon.sqlite3", "DATA_FOLDER": str(folder)}
         prepare_database(folder)
         self.nodes: list[Server] = []
+        self.runs: list[Run] = []
         for number in (1, 2, 3):
             bus = self.bus.address if number == 1 else f"{primary[0]}:{primary[1]}"
             settings = {**database, "NODE_NAME": f"node-{number}", "REDIS_ADDRESS": bus}
@@ -85,7 +88,9 @@ class Place:
         command += [] if web else ["--headless"]
         command += ["--users", "40", "--spawn-rate", "40", "--steady", "8", "--join", "10", "--late", "3"]
         command += ["--metrics", metrics, "--thresholds", str(Path(__file__).with_name("small.toml"))]
-        return Run([*command, "--only-summary", *options])
+        run = Run([*command, "--only-summary", *options])
+        self.runs.append(run)
+        return run
 
     def through(self, tamper: Tamper, *nodes: Server) -> FrameProxy:
         """A door to all nodes, or to these."""
@@ -99,8 +104,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture
-def place(running: Place) -> Place:
+def place(running: Place) -> Iterator[Place]:
     """All well, whatever the test before did."""
     running.bus.heal()
     assert wait_until(running.all_hear_all, 60)
-    return running
+    yield running
+    while running.runs:
+        running.runs.pop().kill()

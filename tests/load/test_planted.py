@@ -47,7 +47,7 @@ def test_each_fault_of_a_frame_is_named_and_no_other(place: Place, faults: tuple
 def test_a_cut_bus_is_seen_though_the_database_brings_every_message(place: Place) -> None:
     with place.through(Tamper()) as door:
         run = place.run(door.url)
-        run.wait_for("All users spawned")
+        run.wait_for("the steady state begins")
         place.bus.deafen(new_ones_too=True)
         assert run.end() == BROKEN, run.log
     assert {"markers_lost", "sweeps_found"} <= run.broken, run.log
@@ -81,7 +81,7 @@ def test_a_receiver_who_never_joins_is_noticed(place: Place) -> None:
 def test_a_killed_worker_leaves_no_account(place: Place) -> None:
     with place.through(Tamper()) as door:
         run = place.run(door.url, "--processes", "2")
-        run.wait_for("All users spawned")
+        run.wait_for("the steady state begins")
         os.kill(run.workers[0], signal.SIGKILL)
         assert run.end() == BROKEN, run.log
     assert "accounts_missing" in run.broken, run.log

@@ -5,7 +5,7 @@ CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
 IMAGE ?= carillon
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TAG ?= $(VERSION)
-PARALLEL = -n $(or $(PROCESSES),logical) --dist loadgroup
+PARALLEL = -n $(or $(PROCESSES),logical) --dist loadscope
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
 .PHONY: help setup run status kill-node drain-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-load test-load-all test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all

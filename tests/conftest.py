@@ -1,21 +1,22 @@
 """How tests are shared out when several processes run them (`make test`), and what holds for all of them."""
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # No test asserts a time: not how long one example takes, either.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that share servers of their module stay in one process, which alone starts these servers."""
-    for item in items:
-        if isinstance(item, pytest.Function) and _shares_servers(item):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+    """Integration tests of one file share its servers: one process plays all of it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith("tests/unit/") else nodeid.partition("::")[0]
 
 
-def _shares_servers(item: pytest.Function) -> bool:
-    fixtures = item._fixtureinfo.name2fixturedefs.values()
-    return any(defined[-1].scope == "module" for defined in fixtures if defined)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    return ByServers(config, log)

@@ -42,7 +42,7 @@ connections_refused = Counter(
 connections_released = Counter(
     "carillon_connections_released_total", "Connections told to come back elsewhere, and closed", ["reason"]
 )
-appear(connections_released, ("drain", "deaf"))
+appear(connections_released, ("drain", "deaf", "age"))
 releases_cut_off = Counter(
     "carillon_releases_cut_off_total", "Released connections whose client did not take its leave in time"
 )

@@ -5,6 +5,7 @@ What arrives is parsed by the websockets library in its open state, which is mad
 """
 
 import asyncio
+import math
 from typing import Final
 
 from websockets.frames import Close, Frame, Opcode
@@ -25,7 +26,8 @@ class DirectConnection(asyncio.Protocol):
     """One open connection: the hub's `Connection` and the transport's protocol in one object.
 
     `unsent_limit` (bytes) is the transport's high-water mark. The transport tries to write before it says
-    that the mark is passed, so a burst that the kernel takes at once makes no connection slow.
+    that the mark is passed, so a burst that the kernel takes at once makes no connection slow. `leaves_at`:
+    when the server is to hand it over, by the loop's clock.
     """
 
     __slots__ = (
@@ -41,6 +43,7 @@ class DirectConnection(asyncio.Protocol):
         "_registry",
         "_timer",
         "closing",
+        "leaves_at",
         "transport",
     )
 
@@ -51,8 +54,11 @@ class DirectConnection(asyncio.Protocol):
         registry: set["DirectConnection"],
         unsent_limit: int,
         frame_limit: int,
+        *,
+        leaves_at: float = math.inf,
     ) -> None:
         self.transport = transport
+        self.leaves_at = leaves_at
         self._receiver = receiver
         self._registry = registry
         self._frame_limit = frame_limit

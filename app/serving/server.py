@@ -5,6 +5,7 @@ import gc
 import logging
 import signal
 import socket
+from random import random
 from time import monotonic, thread_time
 from types import FrameType
 from typing import Final, cast
@@ -23,7 +24,7 @@ from app.serving.direct_connection import DirectConnection
 from app.serving.drain import Drain
 from app.serving.headroom import Headroom
 from app.serving.http_protocol import HttpProtocol
-from app.serving.pace import Pace
+from app.serving.pace import SPREAD_SECONDS, Pace
 from app.serving.release import STEP_SECONDS, Releasable, Release
 from app.serving.unsent import watch_unsent
 from app.serving.watch import Watch
@@ -196,8 +197,13 @@ class NodeServer(Server):
             connections = self._direct_connections()
             pause = settings.PING_SECONDS / (len(connections) // _PINGS_PER_TURN + 1)
             for start in range(0, len(connections), _PINGS_PER_TURN):
+                now = asyncio.get_running_loop().time()
                 for connection in connections[start : start + _PINGS_PER_TURN]:
-                    connection.ping()
+                    if connection.leaves_at > now:
+                        connection.ping()
+                    elif connection.releasable:
+                        connection.release(SPREAD_SECONDS * random())  # noqa: S311  # it spreads clients
+                        metrics.connections_released.labels("age").inc()
                 await asyncio.sleep(pause)
             rest = round_started + settings.PING_SECONDS - asyncio.get_running_loop().time()
             await asyncio.sleep(max(rest, 0.05))

@@ -6,6 +6,8 @@ extension offers, or refuses; `websocket.accept` belongs to uvicorn's own path.
 
 import asyncio
 import logging
+import math
+from random import random
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -29,6 +31,14 @@ _ACCEPT: Final = (
 )
 _OURS: Final = (b"content-length", b"connection")
 """Headers of a refusal that are ours to say."""
+
+
+def _leaves_at() -> float:
+    """When a connection made now is handed over, by the loop's clock: those of one moment not all in one."""
+    if not settings.CONNECTION_AGE_SECONDS:
+        return math.inf
+    jitter = 0.8 + 0.4 * random()  # noqa: S311
+    return asyncio.get_running_loop().time() + settings.CONNECTION_AGE_SECONDS * jitter
 
 
 class Upgrade(asyncio.Protocol):
@@ -134,6 +144,7 @@ class Upgrade(asyncio.Protocol):
             self._server_state.connections,  # type: ignore[arg-type]  # uvicorn names its own protocols
             settings.UNSENT_LIMIT_BYTES,
             settings.FRAME_LIMIT_BYTES,
+            leaves_at=_leaves_at(),
         )
         self._transport.set_protocol(connection)
         if self._early:

@@ -65,8 +65,12 @@ async def leaving(client: Client) -> Leave:
             client.frame(Opcode.CLOSE, data[:2])
             await client.ended()
             return leave
+        if opcode is Opcode.PING:
+            client.frame(Opcode.PONG, data)
         if opcode is Opcode.TEXT:
             message: dict[str, Any] = json.loads(data)
+            if message["event"] == "hello":
+                continue
             if message["event"] == "connection.released":
                 leave.retry_after = message["data"]["retry_after"]
             else:
@@ -230,6 +234,20 @@ def test_a_listener_is_told_when_to_come_back_and_its_response_ends(tmp_path: Pa
         assert last.startswith("retry: ")
         assert int(last.removeprefix("retry: ")) >= 1000
         assert node.process.wait(PATIENCE) == 0
+
+
+async def test_a_connection_is_handed_over_when_it_is_old_and_the_node_goes_on(stack: AsyncExitStack) -> None:
+    with server(CONNECTION_AGE_SECONDS="1", PING_SECONDS="2") as node:
+        connecting = (Client.connect(node.port, "/realtime/") for _ in range(20))
+        clients = [await stack.enter_async_context(one) for one in await asyncio.gather(*connecting)]
+        gone = await leaves(clients)
+        assert [one.code for one in gone] == [1012] * 20
+        assert all(0 <= one.retry_after <= 1 for one in gone)
+        assert len({one.retry_after for one in gone}) > 10
+        assert node.metric('carillon_connections_released_total{reason="age"}') == 20
+        assert node.status(node.internal_port, "/readyz") == 200
+        async with await Client.connect(node.port, "/realtime/") as again:
+            await again.hello()
 
 
 # Under gunicorn ------------------------------------------------------------------------------------------

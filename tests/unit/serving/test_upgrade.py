@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 from websockets.frames import Opcode
@@ -380,3 +382,23 @@ async def test_another_path_is_uvicorns_own_and_offers_no_direct_connection() ->
     assert DIRECT_EXTENSION not in scopes[0]["extensions"]
     assert client.transport.written[0].startswith(b"HTTP/1.1 101 ")
     client.transport.protocol.connection_lost(None)
+
+
+async def leaves_at() -> float:
+    accepting = Accepting()
+    client = Client(accepting)
+    client.send(upgrade())
+    await client.answer()
+    return accepting.connection.leaves_at
+
+
+async def test_connections_of_one_moment_do_not_grow_old_in_one(settings: Settings) -> None:
+    settings.CONNECTION_AGE_SECONDS = 3_600.0
+    now = asyncio.get_running_loop().time()
+    ages = [await leaves_at() - now for _ in range(50)]
+    assert 2_880 <= min(ages) <= max(ages) <= 4_400
+    assert max(ages) - min(ages) > 600
+
+
+async def test_a_connection_stays_for_as_long_as_it_lasts_unless_it_is_said_otherwise() -> None:
+    assert await leaves_at() == math.inf

@@ -105,7 +105,7 @@ check: .venv/dev ## format, lint, types, import ladder, duplicated code, Dockerf
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pylint --score=n app deploy loadtest tests
 	$(BIN)/hadolint docker/Dockerfile
-	$(BIN)/shellcheck --external-sources helm/carillon/files/valkey/*.sh
+	$(BIN)/shellcheck --external-sources helm/carillon/files/valkey/*.sh loadtest/disturbances/*
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py tests/unit/test_repository.py
 	$(BIN)/python -m pytest -q tests/integration/database/test_expand_and_contract.py

@@ -182,7 +182,9 @@ def _chunk(data: bytes, position: Position) -> bytes:
 def _position(scope: Scope) -> Position | None:
     """Where the client was. Raises `ValueError`."""
     query = parse_qs(scope["query_string"].decode("latin-1"))
-    headers = [value.decode("latin-1") for name, value in scope["headers"] if name == b"last-event-id"]
+    headers = [
+        value.decode("latin-1").strip(" \t") for name, value in scope["headers"] if name == b"last-event-id"
+    ]
     # An empty one is sent where `id:` was reset, and says as much as none.
     asked = [*filter(None, headers)] or query.get("after")
     if not asked:

@@ -164,6 +164,20 @@ async def test_what_cannot_be_listened_to_is_answered_with_a_status() -> None:
             assert bob.status == status
 
 
+@pytest.mark.parametrize("around", ["{} ", "{}\t", " {}\t "])
+async def test_whitespace_around_a_header_is_no_part_of_it(around: str) -> None:
+    async with client(ADA) as ada:
+        async with listening(BOB) as bob:
+            await bob.read()
+            await ada.post("one")
+            place = (await bob.read())["id"]
+        await ada.post("two")
+        async with listening(BOB, last=around.format(place)) as bob:
+            assert (await bob.read())["data"]["sequence"] == 2
+        async with listening(BOB, last=around.format("")) as bob:
+            assert (await bob.read())["event"] == "snapshot"
+
+
 async def test_an_empty_position_is_none() -> None:
     async with client(ADA) as ada, listening(BOB, last="") as bob:
         assert (await bob.read())["event"] == "snapshot"

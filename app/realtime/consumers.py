@@ -220,7 +220,7 @@ class RealtimeConsumer:
             try:
                 data = handler.decoder.decode(received.data)
             except (msgspec.DecodeError, RecursionError) as error:
-                raise CommandError("invalid_data", f"{received.command}: {error}") from error
+                raise protocol.invalid_data(received, error) from error
             if handler.waits:
                 self._task = asyncio.get_running_loop().create_task(
                     self._run_waiting_handler(received.id, handler, data)

@@ -87,6 +87,12 @@ _identified_decoder: Final = msgspec.json.Decoder(_Identified)
 _encoder: Final = msgspec.json.Encoder()
 # A string that does not end reaches to the end of the text, so that no byte is looked at twice.
 _strings_and_brackets: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_pairs_and_halves: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+NOT_UNICODE: Final = msgspec.Raw(b"")
+"""In place of a command's data that has half of a surrogate pair; no handler's decoder takes it."""
 
 
 def decode_command(text: bytes) -> Command:
@@ -97,7 +103,28 @@ def decode_command(text: bytes) -> Command:
     try:
         return _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
+        if (halved := _halved(text)) is not None:
+            return halved
         raise InvalidFrame(f"expected a command: {error}", _readable_id(text)) from error
+
+
+def _halved(text: bytes) -> Command | None:
+    """The command in a text that is none only because a string has half of a surrogate pair: `\\ud83d`."""
+    whole = _pairs_and_halves.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
+    if whole == text:
+        return None
+    try:
+        halved = _decoder.decode(whole)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    halved.data = NOT_UNICODE
+    return halved
+
+
+def invalid_data(received: Command, error: Exception) -> CommandError:
+    """What `received` is answered when its data could not be decoded."""
+    what = "not valid Unicode: half of a surrogate pair" if received.data is NOT_UNICODE else error
+    return CommandError("invalid_data", f"{received.command}: {what}")
 
 
 def _depth(text: bytes) -> int:

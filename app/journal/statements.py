@@ -1,7 +1,9 @@
 """The SQL by which a batch becomes events. Each set of kinds has its own, put together once.
 
 The steps are the same on both databases: the batch with its streams' positions, the keys `known` already,
-what features `refused`, the rest `accepted` with the next sequences, then what features write beside it.
+what features `refused` of what repeats nothing, the rest with new keys `accepted` with the next sequences,
+then what features write beside it. Whose key stands for something else is told so behind the refusals only:
+to those who are to know of nothing here a used key says no more than a new one.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,8 @@ _FIELDS: Final = "n, stream, position_id, key, sender, subject, removes, at, dat
 
 _ACCEPTED: Final = """
     SELECT f.*, f.last_sequence + row_number() OVER (PARTITION BY f.position_id ORDER BY f.n) AS sequence
-    FROM batch_fresh f WHERE f.n NOT IN (SELECT n FROM batch_refused)"""
+    FROM batch_fresh f
+    WHERE f.n NOT IN (SELECT n FROM batch_refused) AND f.n NOT IN (SELECT n FROM batch_known)"""
 
 _STORE: Final = """
     INSERT INTO journal_event (position_id, sequence, key, sender, kind, subject, removes, payload, at)
@@ -50,7 +53,9 @@ batch_known AS MATERIALIZED (
         AND e.kind = i.kind AND e.subject IS NOT DISTINCT FROM i.subject AND {{same_content}} AS same
     FROM batch_incoming i JOIN journal_event e ON e.key = i.key
 ),
-batch_fresh AS MATERIALIZED (SELECT * FROM batch_incoming WHERE n NOT IN (SELECT n FROM batch_known)),
+batch_fresh AS MATERIALIZED (
+    SELECT * FROM batch_incoming WHERE n NOT IN (SELECT n FROM batch_known WHERE same)
+),
 batch_refused AS MATERIALIZED ({{refused}}),
 batch_accepted AS MATERIALIZED ({_ACCEPTED}),
 stored AS ({_STORE}),
@@ -58,7 +63,7 @@ moved AS ({_MOVE}){{effects}}{{outbox}}
 SELECT n, epoch, sequence, NULL::bigint, NULL::text, NULL::text FROM batch_accepted
 UNION ALL
 SELECT n, epoch, CASE WHEN same THEN sequence END, (extract(epoch FROM at) * 1000000)::bigint, NULL, NULL
-FROM batch_known
+FROM batch_known WHERE n NOT IN (SELECT n FROM batch_refused)
 UNION ALL
 SELECT n, NULL, NULL, NULL, code, message FROM batch_refused
 """  # noqa: S608
@@ -108,7 +113,7 @@ SQLITE_TABLES: Final = """
             b.subject, b.removes, b.at, b.payload, json_extract(b.payload, '$.data') AS data
         FROM batch b JOIN journal_position p ON p.stream = b.stream;
     CREATE TEMP VIEW IF NOT EXISTS batch_fresh AS
-        SELECT * FROM batch_incoming WHERE n NOT IN (SELECT n FROM batch_known);
+        SELECT * FROM batch_incoming WHERE n NOT IN (SELECT n FROM batch_known WHERE same);
 """
 """Of one connection. They stand for the parts of PostgreSQL's statement of the same names."""
 
@@ -134,6 +139,7 @@ SQLITE_ANSWER: Final = """
     SELECT n, epoch, sequence, NULL, NULL, NULL FROM batch_accepted
     UNION ALL
     SELECT n, epoch, CASE WHEN same THEN sequence END, at, NULL, NULL FROM batch_known
+    WHERE n NOT IN (SELECT n FROM batch_refused)
     UNION ALL
     SELECT n, NULL, NULL, NULL, min(code), min(message) FROM batch_refused GROUP BY n
 """

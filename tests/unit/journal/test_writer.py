@@ -139,6 +139,30 @@ async def test_what_a_feature_does_not_call_content_may_differ_from_one_try_to_t
     assert again.repeated
 
 
+@pytest.mark.parametrize("stream", ["notes.a", "notes.b"])
+async def test_who_may_not_write_learns_nothing_by_a_key_that_stands_for_something_else(
+    writer: Writer, stream: str
+) -> None:
+    first = note(stream, sender="u2")
+    await stored(writer, first, banned("u2"))
+    answers = await outcomes(
+        writer,
+        note(sender="u2", text="dong", key=first.key),
+        note(sender="u2"),
+        note("notes.nowhere", sender="u2", key=first.key),
+        note(sender="u3", text="dong", key=first.key),
+        first,
+    )
+    assert [code(answer) for answer in answers[:4]] == [
+        "not_allowed",
+        "not_allowed",
+        "not_found",
+        "invalid_data",
+    ]
+    assert str(answers[0]) == str(answers[1])
+    assert isinstance(answers[4], Stored) and answers[4].repeated
+
+
 def key_of_age(seconds: float, now: float) -> Entry:
     return note(key=new_key(int((now - seconds) * 1000)))
 

@@ -12,7 +12,7 @@ import uvloop
 from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.redis_servers import RedisServers
-from tests.failure.checker.table import FIGURE, SEED, save, table
+from tests.failure.checker.table import FIGURE, FOUND, SEED, brief, save, table
 from tests.failure.plan import EVERYTHING, PLANTED
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
@@ -65,14 +65,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if found:
         terminalreporter.section("measured")
-    measures = [(test, name, value) for test, name, value in found if name not in (FIGURE, SEED)]
+    measures = [(test, name, value) for test, name, value in found if name not in (FIGURE, FOUND, SEED)]
     for test, name, value in measures:
         terminalreporter.write_line(f"{value:>10}  {name}  ({test})")
+    for _, name, value in found:
+        if name == FOUND:
+            terminalreporter.write_line(value)
     figures = [value for _, name, value in found if name == FIGURE]
+    seeds = {value for _, name, value in found if name == SEED}
     if figures:
-        seeds = {value for _, name, value in found if name == SEED}
-        page = table(figures, measures, seeds, datetime.now(UTC))
-        rows = page[page.index("| scenario") :].partition("\n## ")[0]
-        terminalreporter.write_line(rows)
+        terminalreporter.write_line(brief(figures, seeds))
         if os.environ.get("SAVE"):
+            page = table(figures, measures, seeds, datetime.now(UTC))
             terminalreporter.write_line(f"saved to {save(page, RESULTS, datetime.now(UTC))}")

@@ -4,7 +4,7 @@ Played by `make test-failure-planted`, and by `make test-failure-all`.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -13,6 +13,7 @@ from tests.failure.checker.judge import DISORDERED, DOUBLED, LOST, SHOWN, WRONG
 from tests.failure.checker.place import Place
 from tests.failure.checker.scenarios import SCENARIOS
 from tests.failure.checker.scene import Scene
+from tests.failure.checker.table import FOUND
 from tests.failure.plan import SEED
 
 WAITED = "the scenario waited in vain"
@@ -74,7 +75,9 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize(("place", "name", "fault"), [*plays()], indirect=["place"], scope="module")
-async def test_the_checker_sees_what_is_planted(place: Place, name: str, fault: str) -> None:
+async def test_the_checker_sees_what_is_planted(
+    place: Place, name: str, fault: str, record_property: Callable[[str, object], None]
+) -> None:
     scenario, expected = SCENARIOS[name], EXPECTED[name, fault]
     await asyncio.to_thread(place.heal)
     faults = dict.fromkeys((1, 2, 3), fault)
@@ -87,5 +90,7 @@ async def test_the_checker_sees_what_is_planted(place: Place, name: str, fault: 
         except (AssertionError, TimeoutError):  # some wait for what does not come
             found.add(WAITED)
         verdict, story = await scene.verdict()
+    seen = [f"{count} {kind}" for kind, count in verdict.counts().items() if count] + [*found]
+    record_property(FOUND, f"{name}, {fault} (seed {SEED}): {', '.join(seen) or 'nothing'}")
     found |= {problem.kind for problem in verdict.problems}
     assert found & expected, story

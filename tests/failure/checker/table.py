@@ -16,14 +16,16 @@ HEAD = """# Failures, {date}
 
 Commit {commit}, by `make test-failure-all`. {machine}, Python {python}. Seeds: {seeds}.
 
-- *Carillon*: lost / doubled / out of order / shown to the wrong person / different from the database, in
-  messages, over all rounds.
+- *Carillon*: {kinds}, in messages, over all rounds.
 - *Stock*: the same load and fault through the tutorials' consumer on channels-redis, on its core and on its
   pub/sub layer: lost / doubled / out of order, of what a client could write to its connection. It
   acknowledges nothing and keeps nothing.
 
 [guarantees.md](../guarantees.md) says what each scenario breaks.
 
+"""
+
+COLUMNS = """\
 | scenario | database | rounds | acknowledged | deliveries | Carillon | said | core | said | pub/sub |
 | --- | --- | ---: | ---: | ---: | --- | ---: | --- | ---: | --- |
 """
@@ -55,7 +57,9 @@ class Line:
 
 FIGURE = "figure"
 SEED = "seed"
-"""Properties of tests that belong into the table: a `Figure`, and what the test was played with."""
+FOUND = "found"
+"""Properties of tests that belong into the table: a `Figure`, what the test was played with, and what the
+checker found where a fault is planted (a text)."""
 
 Figure = tuple[str, str, str, int]
 """Scenario, database (or a layer of `STOCK`), what was counted, how many."""
@@ -85,22 +89,39 @@ def lines(figures: Iterable[Figure]) -> dict[tuple[str, str], Line]:
     return found
 
 
-def table(figures: Iterable[Figure], measures: Iterable[Measure], seeds: Iterable[int], now: datetime) -> str:
-    """The whole page."""
-    rows = [
+def rows(figures: Iterable[Figure]) -> str:
+    """The table of scenarios alone."""
+    return COLUMNS + "\n".join(
         f"| `{scenario}` | {database} | {line.rounds} | {line.acknowledged} | {line.deliveries} |"
         f" {_counts(line.problems)} | {' | '.join(_stock(line.stock.get(layer)) for layer in STOCK)} |"
         for (scenario, database), line in sorted(lines(figures).items(), key=_place)
-    ]
+    )
+
+
+def brief(figures: Iterable[Figure], seeds: Iterable[int]) -> str:
+    """What a terminal shows: what the run was played with, what the numbers are, and the table."""
+    return "\n".join(
+        [
+            f"Seeds: {_listed(seeds)}; SEED=… plays a run again.",
+            f"Carillon: {' / '.join(KINDS)}, in messages. Stock (core, pub/sub): make test-failure-all.",
+            "",
+            rows(figures),
+        ]
+    )
+
+
+def table(figures: Iterable[Figure], measures: Iterable[Measure], seeds: Iterable[int], now: datetime) -> str:
+    """The whole page."""
     head = HEAD.format(
         date=f"{now:%Y-%m-%d}",
         commit=commit(),
         machine=f"{platform.system()} on {os.cpu_count()} cores",
         python=platform.python_version(),
-        seeds=", ".join(map(str, sorted(set(seeds)))),
+        seeds=_listed(seeds),
+        kinds=" / ".join(KINDS),
     )
     measured = [f"| {figure} | {what} | `{test}` |" for test, what, figure in measures]
-    return "\n".join([head + "\n".join(rows), MEASURED + "\n".join(measured), ""])
+    return "\n".join([head + rows(figures), MEASURED + "\n".join(measured), ""])
 
 
 def save(text: str, folder: Path, now: datetime) -> Path:
@@ -114,6 +135,10 @@ def _place(item: tuple[tuple[str, str], Line]) -> tuple[str, int]:
     """However the tests were spread: one database after the other, scenarios as they stand in the code."""
     (scenario, database), _ = item
     return database, list(SCENARIOS).index(scenario)
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(seeds))))
 
 
 def _counts(numbers: Iterable[int]) -> str:

@@ -14,6 +14,14 @@
  * @property {boolean} [done] it is stored: told to other tabs on the way out
  */
 
+/** What each command needs: pages read it without asking whether it is there. */
+const TEXTS = new Map([
+  ["chat.post_message", ["text"]],
+  ["chat.edit_message", ["message_id", "text"]],
+  ["chat.delete_message", ["message_id"]],
+]);
+const KEY = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
 export class Unsent {
   #prefix;
   #storage;
@@ -27,7 +35,8 @@ export class Unsent {
     this.#storage = storage();
     globalThis.addEventListener("storage", (event) => {
       if (event.storageArea !== this.#storage || !event.key?.startsWith(this.#prefix)) return;
-      changed(event.key.slice(this.#prefix.length), parsed(event.newValue));
+      const kept = this.#read(event.key, event.newValue);
+      if (kept || event.newValue === null) changed(event.key.slice(this.#prefix.length), kept);
     });
   }
 
@@ -35,7 +44,7 @@ export class Unsent {
   all() {
     const names = this.#storage ? Object.keys(this.#storage) : [];
     const mine = names.filter((name) => name.startsWith(this.#prefix)).sort();
-    return mine.map((name) => parsed(this.#storage.getItem(name))).filter((kept) => kept && !kept.done);
+    return mine.map((name) => this.#read(name, this.#storage.getItem(name))).filter((kept) => kept && !kept.done);
   }
 
   /** Whether it is surely not kept any more: another tab has done it, or its writer took it back. */
@@ -57,6 +66,15 @@ export class Unsent {
   forget(kept, done) {
     if (done) this.keep({ ...kept, done });
     this.#storage?.removeItem(this.#prefix + kept.key);
+  }
+
+  /** What an item holds. Anything may stand there; null: no entry of this name. @returns {Kept | null} */
+  #read(name, text) {
+    const kept = parsed(text);
+    const { key, command, data, tried, failed } = kept ?? {};
+    if (!KEY.test(key) || name !== this.#prefix + key) return null;
+    if (typeof tried !== "boolean" || typeof failed !== "string") return null;
+    return TEXTS.get(command)?.every((part) => typeof data?.[part] === "string") ? kept : null;
   }
 }
 

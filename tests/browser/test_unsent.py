@@ -1,16 +1,26 @@
-"""What waits in a browser is sent whatever became of its storage ."""
+"""What waits in a browser is sent whatever became of its storage and of anybody's clock."""
 
 import json
 from typing import Any
 
+from playwright.sync_api import expect
+
 from app.journal.keys import new_key
 from tests.browser.conftest import Open
 from tests.browser.deployment import Deployment
-from tests.browser.interference import Interference
+from tests.browser.interference import Frame, Interference
+from tests.browser.wire import Wire
+
+HOUR_MILLISECONDS = 3_600_000
+DAY_MILLISECONDS = 24 * HOUR_MILLISECONDS
 
 KEEP = """([key, text]) => {
   const { userId, room } = document.querySelector("main").dataset;
   localStorage.setItem(`unsent ${userId} ${room} ${key}`, text);
+}"""
+TURN_THE_CLOCK = """(milliseconds) => {
+  window.rightNow ??= Date.now.bind(Date);
+  Date.now = () => window.rightNow() + milliseconds;
 }"""
 
 
@@ -60,3 +70,70 @@ def test_what_is_no_entry_in_the_storage_stops_neither_the_page_nor_the_other_en
     assert ada.texts() == ["all is well", "and goes on"]
     written = [command["data"]["text"] for command in between.commands if "key" in command["data"]]
     assert written == ada.texts()
+
+
+def test_a_clock_that_is_turned_while_connected_keeps_nothing_from_being_sent(
+    open_browser: Open, deployment: Deployment
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    said: list[str] = []
+    for milliseconds in (HOUR_MILLISECONDS, 0, -3 * DAY_MILLISECONDS, 0):
+        ada.page.evaluate(TURN_THE_CLOCK, milliseconds)
+        said.append(f"number {len(said)}, clock turned by {milliseconds}")
+        ada.say(said[-1])
+        ada.sees(said[-1])
+    assert ada.texts() == said
+
+
+def test_what_was_refused_for_a_nodes_wrong_clock_is_sent_with_another_key_when_it_is_right(
+    open_browser: Open, deployment: Deployment, wire: Wire
+) -> None:
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    wrong = True
+
+    def misdate(frame: Frame) -> list[Frame]:
+        if frame.get("event") == "hello" and wrong:
+            now = bob.page.evaluate(
+                "milliseconds => new Date(Date.now() + milliseconds).toJSON()", HOUR_MILLISECONDS
+            )
+            frame["data"]["time"] = now
+        return [frame]
+
+    between = Interference(events=misdate)
+    bob.page.route_web_socket("**/realtime/", between.route)
+    bob.page.reload()
+    bob.wait_until_joined()
+    bob.say("at some other time")
+    expect(bob.page.get_by_role("alert")).to_contain_text("Not sent: the key was drawn in the future")
+    wrong = False
+    wire.cut()
+    bob.status("Connection lost")
+    wire.mend()
+    bob.wait_until_joined()
+    bob.say("at the right time")
+    bob.sees("at the right time")
+    bob.page.get_by_role("button", name="Try again").click()
+    bob.sees("at some other time")
+    assert bob.texts() == ["at the right time", "at some other time"]
+    keys = [post["key"] for post in between.said("chat.post_message")]
+    assert len(keys) == len(set(keys)) == 3
+
+
+def test_the_nodes_clock_goes_on_while_the_device_sleeps(open_browser: Open, deployment: Deployment) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    hours = ada.page.evaluate(
+        """async () => {
+          const { NodeClock } = await import("/static/chat/node_clock.js");
+          const clock = new NodeClock();
+          const wall = Date.now.bind(Date);
+          let slept = 0;
+          Date.now = () => wall() + slept;
+          clock.set(1_700_000_000_000);
+          return [0, 1, 11, -72, 60].map((hours) => {
+            slept = hours * 3_600_000;
+            return Math.round((clock.now() - 1_700_000_000_000) / 3_600_000);
+          });
+        }"""
+    )
+    assert hours == [0, 0, 0, 0, 60]

@@ -214,10 +214,10 @@ export class MessageItem {
       return [`There was no answer: it may be ${done}, or not. ${when}, and counts once.`];
     }
     if (entry.state !== "failed") return [];
-    const line = element("span", "", `${entry.tooOld && entry.tried ? `Perhaps not ${done}` : failed}: ${entry.note}. `);
+    const line = element("span", "", `${entry.asNew && entry.tried ? `Perhaps not ${done}` : failed}: ${entry.note}. `);
     line.setAttribute("role", "alert");
     if (entry.ended) return [line, discard];
-    const retry = tool(entry.tooOld ? "Send as new" : "Try again", () => this.#actions.retry(entry.key));
+    const retry = tool(entry.asNew ? "Send as new" : "Try again", () => this.#actions.retry(entry.key));
     return [line, retry, " ", discard];
   }
 }

@@ -3,7 +3,7 @@
  * retry, reload and tab, so it is done once however often it is sent.
  */
 
-import { isTooOld, newKey } from "./keys.js";
+import { isAhead, isTooOld, newKey } from "./keys.js";
 import { backOff } from "./reconnect.js";
 import { Unsent } from "./unsent.js";
 
@@ -19,7 +19,7 @@ import { Unsent } from "./unsent.js";
  *   `failed`: its writer has to decide; `gone`: done or discarded in another tab, or discarded here
  * @property {string} note
  * @property {boolean} kept whether the storage has it
- * @property {boolean} tooOld it can be sent under another key only
+ * @property {boolean} asNew it can be sent under another key only: the node refuses this one for its time
  * @property {boolean} ended nothing is taken here any more: trying again is useless
  * @property {{epoch: number, sequence: number}} [reply] where it was stored
  */
@@ -74,7 +74,7 @@ export class Outbox {
    */
   add(command, data) {
     const key = newKey(this.#client.now());
-    const entry = { key, command, data, tried: false, failed: "", state: "waiting", note: "", tooOld: false };
+    const entry = { key, command, data, tried: false, failed: "", state: "waiting", note: "", asNew: false };
     this.#entries.set(key, entry);
     entry.kept = this.#unsent.keep(entry);
     if (this.#ended) this.#fail(entry, this.#ended);
@@ -82,11 +82,11 @@ export class Outbox {
     this.#run();
   }
 
-  /** Try again what failed: under its key, or, when that is too old, as something new. @param {string} key */
+  /** Try again what failed: under its key, or, when no node takes that now, as something new. @param {string} key */
   retry(key) {
     const entry = this.#entries.get(key);
     if (!entry) return;
-    if (isTooOld(key, this.#client.now())) {
+    if (this.#isOutOfTime(key)) {
       this.discard(key);
       this.add(entry.command, entry.data);
       return;
@@ -189,6 +189,9 @@ export class Outbox {
         this.#set(entry, before ? "unknown" : "waiting", error.code === "busy" ? "The node is busy." : "");
         return seconds;
       }
+      // What the node refuses it has not stored, at least not this time.
+      entry.tried = before;
+      entry.asNew = this.#isOutOfTime(entry.key);
       this.#fail(entry, error.message);
       return 0;
     }
@@ -207,9 +210,9 @@ export class Outbox {
   /** @param {import("./unsent.js").Kept} kept */
   #adopt(kept) {
     if (this.#entries.has(kept.key)) return;
-    // Whether one that was not refused is too old is asked when the node's clock is known.
-    const tooOld = kept.failed !== "" && isTooOld(kept.key, this.#client.now());
-    const entry = { ...kept, kept: true, state: "waiting", note: "", tooOld };
+    // Whether one that was not refused is out of time is asked when the node's clock is known.
+    const asNew = kept.failed !== "" && this.#isOutOfTime(kept.key);
+    const entry = { ...kept, kept: true, state: "waiting", note: "", asNew };
     this.#entries.set(entry.key, entry);
     if (kept.failed) this.#set(entry, "failed", kept.failed);
     else this.#set(entry, kept.tried ? "unknown" : "waiting");
@@ -222,8 +225,14 @@ export class Outbox {
     else if (this.#entries.has(key)) this.#finish(key, kept ? "sent" : "gone");
   }
 
+  /** Whether every node would refuse the key for when it was drawn. */
+  #isOutOfTime(key) {
+    const now = this.#client.now();
+    return isTooOld(key, now) || isAhead(key, now);
+  }
+
   #expire(entry) {
-    entry.tooOld = true;
+    entry.asNew = true;
     const unsure = entry.tried ? "nobody knows whether it was sent" : "it was never sent";
     this.#fail(entry, `it is more than a day old, and ${unsure}`);
   }

@@ -2,7 +2,8 @@
  * A client of Carillon's wire protocol, version 1: connects, stays connected, goes on in every stream where it
  * was, and says how it stands.
  *
- * Knows no page and no feature, and needs only `positions.js` and `reconnect.js`: copy the three into any project.
+ * Knows no page and no feature, and needs only `node_clock.js`, `positions.js` and `reconnect.js`: copy the four
+ * into any project.
  *
  *   const client = new RealtimeClient({ url: "wss://example.org/realtime/", ticket: fetchTicket, resume });
  *   client.on("chat.message_posted", (message) => show(message.text));
@@ -25,6 +26,7 @@
  * cannot go on from a position (`reset`), the stream is forgotten and what `follow` was given is called.
  */
 
+import { NodeClock } from "./node_clock.js";
 import { Positions } from "./positions.js";
 import { afterClose, backOff, hinted } from "./reconnect.js";
 
@@ -115,8 +117,7 @@ export class RealtimeClient {
   #positions = new Positions();
   /** When the node that let this client go wants it back, in seconds; null: it did not say. */
   #retryAfter = null;
-  /** How far the node's clock is before this one's, in milliseconds. */
-  #ahead = 0;
+  #clock = new NodeClock();
 
   /**
    * @param {object} options
@@ -181,7 +182,7 @@ export class RealtimeClient {
 
   /** Milliseconds since 1970 by the node's clock, as far as one was heard of yet. */
   now() {
-    return Date.now() + this.#ahead;
+    return this.#clock.now();
   }
 
   /**
@@ -304,7 +305,7 @@ export class RealtimeClient {
   #greeted(life, hello) {
     clearTimeout(this.#timers.deadline);
     this.#connectedAt = Date.now();
-    if (hello.time) this.#ahead = Date.parse(hello.time) - Date.now();
+    if (hello.time) this.#clock.set(Date.parse(hello.time));
     const streams = this.#positions.reconnected();
     this.#setState({ name: "connected", attempt: 0, hello });
     if (streams.length) this.#goOn(life, streams);

@@ -285,8 +285,9 @@ async def test_no_table_is_read_as_a_whole_even_before_anything_is_known_of_it(
     begin = await backend._begin()
     names = tuple(kind.name for kind in KINDS)
     for explained in [
-        *(Statement(b"EXPLAIN " + postgres_store((name,)), [b"[]"]) for name in names),
-        Statement(b"EXPLAIN " + postgres_store(names), [b"[]"]),
+        *(Statement(b"EXPLAIN " + postgres_store((name,), False), [b"[]"]) for name in names),
+        Statement(b"EXPLAIN " + postgres_store(names, False), [b"[]"]),
+        Statement(b"EXPLAIN " + postgres_store(names, True), [b"[]", b"{}"]),
         Statement(b"EXPLAIN " + LOCK, [b"{notes.a}"]),
         Statement(b"EXPLAIN " + LOCK_FREE, [b"{notes.a}"]),
     ]:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 from app.observability import metrics
@@ -22,6 +23,7 @@ from app.realtime import close_codes
 from app.realtime.connection import CLOSE_SECONDS, RELEASABLE, Connection
 from app.realtime.consumers import COUNTED_EXTENSION
 from app.serving.admission import admission
+from app.serving.direct_connection import CONTROL_FRAMES_ALLOWED, FRAGMENTS_ALLOWED, TURN_BYTES
 from app.serving.upgrade import Upgrade
 
 FAST_PATH: Final = b"/realtime/"
@@ -116,6 +118,53 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
     _accepted = False
     _released = False
     _cut_off: asyncio.TimerHandle | None = None
+    _control_frames = 0
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn's, a part at a time: no flood is parsed far beyond what is too much."""
+        for start in range(0, len(data), TURN_BYTES):
+            super().data_received(data[start : start + TURN_BYTES])
+            if self.transport.is_closing():
+                return
+
+    def handle_cont(self, event: Frame) -> None:
+        """A further fragment of a message."""
+        if len(self.frames) == FRAGMENTS_ALLOWED:
+            self._flooded(close_codes.TOO_BIG, "too many fragments")
+        else:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """A ping; the parser has its answer."""
+        if self._counted():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """A pong."""
+        if self._counted():
+            super().handle_pong(event)
+
+    def send_keepalive_ping(self) -> None:
+        """Called once in `ws_ping_interval`."""
+        self._control_frames = 0
+        super().send_keepalive_ping()
+
+    def _counted(self) -> bool:
+        """Count one control frame. False: it was one too many."""
+        self._control_frames += 1
+        if self._control_frames > CONTROL_FRAMES_ALLOWED:
+            self._flooded(close_codes.TOO_MANY_INVALID_FRAMES, "too many pings and pongs")
+            return False
+        return True
+
+    def _flooded(self, code: int, reason: str) -> None:
+        if self.transport.is_closing():
+            return
+        self.conn.fail(code, reason)  # from here on the parser throws away what comes
+        if self.conn.close_sent is None:  # the application has not even accepted
+            self.transport.abort()
+        else:
+            self.handle_parser_exception()
 
     def handle_connect(self, event: Request) -> None:
         """The upgrade's request is parsed."""

@@ -219,6 +219,26 @@ async def test_fragments_are_one_message_with_pings_between_them(door: Door) -> 
     assert json.loads(heard[Opcode.TEXT]) == {"id": 1, "reply": {"number": 7}}
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "code"),
+    [
+        (None, Frame(Opcode.PONG, b""), 4501),
+        (Frame(Opcode.TEXT, b"", fin=False), Frame(Opcode.CONT, b"", fin=False), 1009),
+    ],
+    ids=["pongs", "fragments"],
+)
+async def test_a_flood_of_frames_that_say_nothing_ends_with_its_code_and_others_are_answered(
+    node: Server, first: Frame | None, again: Frame, code: int
+) -> None:
+    door = Door("fast", node.port, "/realtime/")
+    async with await door.open() as client, await door.open() as other:
+        client.write(first.serialize(mask=True) if first else b"")
+        client.write(again.serialize(mask=True) * 500_000)
+        assert await other.command("echo", number=1) == {"number": 1}
+        assert await client.closed() == code
+        await client.ended()
+
+
 async def test_too_many_invalid_frames_end_the_connection_for_good(door: Door) -> None:
     async with await door.open() as client:
         for _ in range(INVALID_FRAMES_ALLOWED + 1):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import weakref
 
 import pytest
@@ -12,7 +13,12 @@ from app.realtime import close_codes
 from app.realtime.connection import Batch
 from app.realtime.event import Delivery, EncodedEvent
 from app.serving import direct_connection
-from app.serving.direct_connection import DirectConnection
+from app.serving.direct_connection import (
+    CONTROL_FRAMES_ALLOWED,
+    FRAGMENTS_ALLOWED,
+    TURN_BYTES,
+    DirectConnection,
+)
 from tests.unit.serving.transport import FakeTransport, Receiver, from_client
 
 FRAME_LIMIT = 1_000
@@ -120,13 +126,112 @@ async def test_fragments_are_one_message_also_with_pings_between_them(
     assert [(frame.opcode, bytes(frame.data)) for frame in transport.frames()] == [(Opcode.PONG, b"?")]
 
 
-async def test_empty_fragments_without_end_cost_no_memory(connection: DirectConnection) -> None:
-    connection.data_received(from_client(Opcode.TEXT, b"", fin=False))
-    empty = from_client(Opcode.CONT, b"", fin=False) * 1_000
-    for _ in range(20):
-        connection.data_received(empty)
-    assert connection._fragments is not None
-    assert len(connection._fragments) == 0
+async def test_a_message_has_so_many_fragments_and_the_next_as_many_again(
+    connection: DirectConnection, receiver: Receiver
+) -> None:
+    parts = [from_client(Opcode.CONT, b"x", fin=False)] * (FRAGMENTS_ALLOWED - 2)
+    message = b"".join([from_client(Opcode.TEXT, b"", fin=False), *parts, from_client(Opcode.CONT, b"x")])
+    connection.data_received(message)
+    connection.data_received(message)
+    assert receiver.received == [b"x" * (FRAGMENTS_ALLOWED - 1)] * 2
+
+
+@pytest.mark.parametrize("kind", [Opcode.TEXT, Opcode.BINARY])
+async def test_empty_fragments_without_end_close_with_1009_and_nothing_behind_them_is_read(
+    connection: DirectConnection, transport: FakeTransport, receiver: Receiver, kind: Opcode
+) -> None:
+    connection.data_received(from_client(kind, b"", fin=False))
+    connection.data_received(from_client(Opcode.CONT, b"", fin=False) * FRAGMENTS_ALLOWED)
+    assert transport.close_codes() == [1009 if kind is Opcode.TEXT else 1003]
+    assert not transport.reading
+    connection.connection_lost(None)
+    assert receiver.received == []
+
+
+@pytest.mark.parametrize("kind", [Opcode.PING, Opcode.PONG])
+async def test_so_many_control_frames_between_two_pings_of_ours_and_no_more(
+    connection: DirectConnection, transport: FakeTransport, receiver: Receiver, kind: Opcode
+) -> None:
+    for _ in range(2):
+        connection.ping()
+        for _ in range(10):
+            connection.data_received(from_client(kind) * (CONTROL_FRAMES_ALLOWED // 10))
+    assert transport.close_codes() == []
+    connection.data_received(from_client(kind))
+    assert transport.close_codes() == [close_codes.TOO_MANY_INVALID_FRAMES]
+    assert not transport.reading
+    connection.connection_lost(None)
+    assert receiver.lost == [close_codes.TOO_MANY_INVALID_FRAMES]
+
+
+async def test_who_floods_behind_a_close_is_read_no_more(
+    connection: DirectConnection, transport: FakeTransport
+) -> None:
+    connection.close(close_codes.DRAIN)
+    for _ in range(11):
+        connection.data_received(from_client(Opcode.PONG) * (CONTROL_FRAMES_ALLOWED // 10))
+    assert transport.close_codes() == [close_codes.DRAIN]
+    assert not transport.reading
+
+
+async def test_one_turn_of_the_loop_parses_so_much_and_reads_on_behind_the_rest(
+    connection: DirectConnection, transport: FakeTransport, receiver: Receiver
+) -> None:
+    texts = [b"%d" % number for number in range(5_000)]
+    read = b"".join(from_client(Opcode.TEXT, text) for text in texts)
+    connection.data_received(read)
+    turns = 1
+    while len(receiver.received) < len(texts):
+        assert not transport.reading
+        before = len(receiver.received)
+        await asyncio.sleep(0)
+        assert sum(6 + len(text) for text in receiver.received[before:]) < TURN_BYTES + 10
+        turns += 1
+    assert receiver.received == texts
+    assert turns == math.ceil(len(read) / TURN_BYTES)
+    assert transport.reading
+
+
+async def test_a_consumer_that_takes_no_more_gets_no_more_of_what_was_read_either(
+    connection: DirectConnection, transport: FakeTransport, receiver: Receiver
+) -> None:
+    connection.data_received(from_client(Opcode.TEXT, b"x") * 2_500)
+    connection.pause_reading()
+    taken = len(receiver.received)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(receiver.received) == taken < 2_500
+    for _ in range(3):  # however often it is said, a turn is a turn
+        connection.resume_reading()
+    assert not transport.reading
+    await asyncio.sleep(0)
+    assert len(receiver.received) < 2_500 - 1
+    await asyncio.sleep(0)
+    assert len(receiver.received) == 2_500
+    assert transport.reading
+
+
+async def test_the_answer_to_a_close_is_seen_behind_what_was_not_yet_parsed(
+    connection: DirectConnection, transport: FakeTransport
+) -> None:
+    text = from_client(Opcode.TEXT, b"x") * 2_500
+    connection.data_received(text + from_client(Opcode.CLOSE, Close(1000, "").serialize()))
+    connection.pause_reading()
+    connection.close(close_codes.DRAIN)
+    for _ in range(2):
+        assert not transport.closed
+        await asyncio.sleep(0)
+    assert transport.closed and not transport.aborted
+
+
+async def test_what_is_not_yet_parsed_goes_with_the_connection(
+    connection: DirectConnection, receiver: Receiver
+) -> None:
+    connection.data_received(from_client(Opcode.TEXT, b"x") * 5_000)
+    taken = len(receiver.received)
+    connection.connection_lost(None)
+    await asyncio.sleep(0)
+    assert len(receiver.received) == taken
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Opcode
 
 from app.realtime.consumers import DIRECT_EXTENSION
-from app.serving.direct_connection import DirectConnection
+from app.serving.direct_connection import CONTROL_FRAMES_ALLOWED, FRAGMENTS_ALLOWED, DirectConnection
 from app.serving.http_protocol import HttpProtocol, StockWebSocketProtocol
 from tests.unit.serving.transport import FakeTransport, Receiver, from_client, parse
 
@@ -66,12 +66,16 @@ class Client:
         assert self.transport.reading
         self.transport.protocol.data_received(data)
 
-    async def answer(self) -> tuple[str, dict[str, str], bytes]:
-        """Status line, headers and what follows, as soon as the application has ended."""
+    async def ended(self) -> None:
+        """Wait until the application has ended."""
         async with asyncio.timeout(10):
             while self.state.tasks:
                 await asyncio.wait(set(self.state.tasks))
                 await asyncio.sleep(0)
+
+    async def answer(self) -> tuple[str, dict[str, str], bytes]:
+        """Status line, headers and what follows, as soon as the application has ended."""
+        await self.ended()
         head, _, rest = b"".join(self.transport.written).partition(b"\r\n\r\n")
         status, *lines = head.decode().split("\r\n")
         fields = [line.split(": ", 1) for line in lines]
@@ -381,6 +385,45 @@ async def test_another_path_is_uvicorns_own_and_offers_no_direct_connection() ->
     await client.answer()
     assert DIRECT_EXTENSION not in scopes[0]["extensions"]
     assert client.transport.written[0].startswith(b"HTTP/1.1 101 ")
+    client.transport.protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("first", "frame", "allowed", "code"),
+    [
+        (b"", from_client(Opcode.PING), CONTROL_FRAMES_ALLOWED, 4501),
+        (b"", from_client(Opcode.PONG), CONTROL_FRAMES_ALLOWED, 4501),
+        (
+            from_client(Opcode.TEXT, fin=False),
+            from_client(Opcode.CONT, fin=False),
+            FRAGMENTS_ALLOWED - 1,
+            1009,
+        ),
+    ],
+    ids=["pings", "pongs", "fragments"],
+)
+async def test_a_stock_consumers_client_may_send_so_many_frames_that_say_nothing_and_no_more(
+    first: bytes, frame: bytes, allowed: int, code: int
+) -> None:
+    got: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        got.append(await receive())
+
+    client = Client(application)
+    client.send(upgrade("/stock/"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    client.send(first + frame * allowed)
+    assert not client.transport.closed
+    client.transport.written.clear()
+    client.send(frame * 10_000)
+    assert client.transport.closed
+    await client.ended()
+    assert client.transport.close_codes() == [code]
+    assert [message["code"] for message in got] == [code]
     client.transport.protocol.connection_lost(None)
 
 

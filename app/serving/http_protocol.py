@@ -193,6 +193,9 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
             self._accepted = True
             metrics.connections.labels("stock").inc()
             metrics.connections_opened.labels("stock").inc()
+        elif message["type"] == "websocket.http.response.body" and self.close_sent:
+            # A refusal is written. uvicorn would log it as an error, and anybody can be refused.
+            self.handshake_complete = True
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """The application has ended. uvicorn waits without end for a client to read what is unsent."""

@@ -19,6 +19,7 @@ from deploy.local.guardian import Guardian
 from deploy.local.nodes import Nodes
 from deploy.local.plan import PROJECT_FOLDER, Plan
 from deploy.local.ports import HOST, free_ports, is_free
+from deploy.local.processes import wait_until
 from tests.visitor import PATIENCE, Door, Visitor
 
 
@@ -38,12 +39,15 @@ class OneNode:
             database.execute(statement, parameters)
         database.close()
 
-    def refusals(self, reason: str) -> float:
+    def internal(self, path: str) -> str:
         http = HTTPConnection(HOST, self.plan.internal_port(1), timeout=PATIENCE)
-        http.request("GET", "/metrics")
+        http.request("GET", path)
         text = http.getresponse().read().decode()
         http.close()
-        for line in text.splitlines():
+        return text
+
+    def refusals(self, reason: str) -> float:
+        for line in self.internal("/metrics").splitlines():
             if line.startswith(f'carillon_connections_refused_total{{reason="{reason}"}} '):
                 return float(line.rpartition(" ")[2])
         return 0.0
@@ -130,6 +134,21 @@ def test_nobody_is_told_why_and_stays_outside(browser: Browser) -> None:
     browser.cookies["sessionid"] = "x" * 32
     assert browser.refused(origin=browser.node.origin, cookie=True) == (401, "no_identity")
     assert browser.refused(ticket="forged") == (401, "ticket_invalid")
+
+
+@pytest.mark.parametrize("path", ["/nowhere/", "/realtime/nowhere/"])
+def test_no_refusal_is_an_error_in_the_log(browser: Browser, path: str) -> None:
+    origin = browser.node.origin
+    assert browser.refused(path=path, origin="https://evil.example") == (403, "origin")
+    assert browser.refused(path=path, ticket="forged") == (401, "ticket_invalid")
+    assert browser.refused(path=path, origin=origin) == (401, "no_identity")
+    browser.enter_as_guest("Radia")
+    assert browser.refused(path=path, origin=origin, cookie=True) == (404, "no_door")
+    browser.refused(path=path)  # what the loop does for the others is done
+    last = f"/{secrets.token_hex(8)}"
+    browser.node.internal(last)  # and in the log
+    assert wait_until(lambda: any(last in line for line in browser.node.log), PATIENCE)
+    assert not [line for line in browser.node.log if json.loads(line)["level"] == "ERROR"]
 
 
 @pytest.mark.parametrize("change", ["is_active = 0", "password = 'another'"])

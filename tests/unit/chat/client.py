@@ -62,9 +62,11 @@ class Client:
 
 
 @asynccontextmanager
-async def client(person: Identity, path: str = "/realtime/") -> AsyncIterator[Client]:
+async def client(
+    person: Identity, path: str = "/realtime/", doors: list[Any] = websocket_urlpatterns
+) -> AsyncIterator[Client]:
     """`person`, connected."""
-    router = URLRouter(websocket_urlpatterns)
+    router = URLRouter(doors)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await router({**scope, "identity": person}, receive, send)

@@ -20,6 +20,9 @@ from app.realtime.event import Delivery, EncodedEvent, text_frame
 _connections: Final = metrics.connections.labels("fast")
 _opened: Final = metrics.connections_opened.labels("fast")
 _PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
+# The attribute of an enumeration is looked up by a call: the usual frame has to pass without.
+_TEXT: Final = Opcode.TEXT
+_CONT: Final = Opcode.CONT
 
 TURN_BYTES: Final = 8192
 """So much of what one connection's client sent is parsed before others have their turn: at six bytes for an
@@ -245,22 +248,28 @@ class DirectConnection(asyncio.Protocol):
             self._end(parser)
 
     def _frame_received(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode is not _TEXT or not frame.fin:
+            self._count(frame)
+        if self.closing:
+            return
+        if opcode is _TEXT or opcode is _CONT:
+            self._take(bytes(frame.data), frame.fin)
+        elif opcode is Opcode.BINARY:
+            self.close(close_codes.UNSUPPORTED_DATA)
+
+    def _count(self, frame: Frame) -> None:
+        """Anything but a message in one frame: those are counted as commands."""
         if not frame.fin:
             self._fragment_count += 1
             if self._fragment_count >= FRAGMENTS_ALLOWED:
                 self._flooded(close_codes.TOO_BIG, "too many fragments")
-        elif frame.opcode is Opcode.CONT:
+        elif frame.opcode is _CONT:
             self._fragment_count = 0
         elif frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
             self._control_frames += 1
             if self._control_frames > CONTROL_FRAMES_ALLOWED:
                 self._flooded(close_codes.TOO_MANY_INVALID_FRAMES, "too many pings and pongs")
-        if self.closing:
-            return
-        if frame.opcode is Opcode.TEXT or frame.opcode is Opcode.CONT:
-            self._take(bytes(frame.data), frame.fin)
-        elif frame.opcode is Opcode.BINARY:
-            self.close(close_codes.UNSUPPORTED_DATA)
 
     def _take(self, part: bytes, last: bool) -> None:
         """Collect a message's fragments; the parser has already bounded their sum."""

@@ -56,6 +56,10 @@ class _Waiting(NamedTuple):
     row: int = 0
     """Where it is in the outbox, if it came from there."""
 
+    def breaks_off(self, streams: Collection[str]) -> bool:
+        """Whether it is of the outbox and would overtake what failed in one of `streams`."""
+        return bool(self.row) and self.entry.stream in streams
+
 
 Commit = Callable[[list[tuple[str, StreamEvent]]], None]
 """Takes what was newly stored, in order, before anybody is answered. Must not block."""
@@ -91,6 +95,7 @@ class Writer:
         self._idle.set()
         self._task: Task[None] | None = None
         self._left: list[_Waiting] = []
+        self._broken_off: set[str] = set()  # streams of which a row of the outbox failed with this batch
         self._held: dict[str, float] = {}
         self._patient = True
         self._turn = asyncio.Lock()
@@ -236,6 +241,7 @@ class Writer:
         """Store it, try again after what certainly rolled back, until its first entry waited too long."""
         deadline = batch[0].since + self._bounds.seconds
         pause = RETRY_SECONDS
+        self._broken_off.clear()
         try:
             while True:
                 try:
@@ -272,6 +278,10 @@ class Writer:
 
         Halves it when the database does not take it. Raises `RolledBack`.
         """
+        overtaking = [waiting for waiting in batch if waiting.breaks_off(self._broken_off)]
+        if overtaking:
+            self._give_up(overtaking)
+            batch = [waiting for waiting in batch if not waiting.breaks_off(self._broken_off)]
         held = {waiting.entry.stream for waiting in self._left}
         if held:
             self._left += [waiting for waiting in batch if waiting.entry.stream in held]
@@ -359,10 +369,13 @@ class Writer:
             if not waiting.future.done():
                 _refuse(waiting.future, error())
         metrics.journal_entries.labels(outcome).inc(len(batch))
-        if outcome != "refused" and any(waiting.row for waiting in batch):
-            # Later rows of the outbox must not overtake these: all of them are read again.
-            later = [waiting for waiting in self._queue if waiting.row]
-            self._queue = deque(waiting for waiting in self._queue if not waiting.row)
+        streams = {waiting.entry.stream for waiting in batch if waiting.row}
+        if outcome != "refused" and streams:
+            # Later rows of the outbox must not overtake these: all of their streams are read again. What
+            # waits goes here, what is in the batch under way before it gets to the database.
+            self._broken_off |= streams
+            later = [waiting for waiting in self._queue if waiting.breaks_off(streams)]
+            self._queue = deque(waiting for waiting in self._queue if not waiting.breaks_off(streams))
             self._size -= sum(len(waiting.entry.payload) for waiting in later)
             self._give_up(later)
 

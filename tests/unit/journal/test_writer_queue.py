@@ -27,19 +27,20 @@ class Played:
         self.hold = False
         self.locked: set[str] = set()
         self.behaviour: Callable[[Sequence[Entry]], None] = lambda _: None
+        self.rows: dict[int, Entry] = {}
         self._waiting: Future[None] | None = None
         self._sequence = 0
 
     async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
-        return []
+        return list(self.rows.items())[:limit]
 
     async def give_up(self, row: int, failure: str) -> bool:
-        raise AssertionError("nothing was in the outbox")
+        return self.rows.pop(row, None) is not None
 
     async def store(
         self, batch: Sequence[Entry], outbox: Sequence[int] = (), *, wait: bool = True
     ) -> list[Stored | Refused | None]:
-        assert not outbox
+        assert {id(self.rows[row]) for row in outbox} <= set(map(id, batch))
         self.batches.append(list(batch))
         if self.hold:
             self._waiting = asyncio.get_running_loop().create_future()
@@ -47,6 +48,8 @@ class Played:
         self.behaviour(batch)
         if wait and any(entry.stream in self.locked for entry in batch):
             raise StreamLocked("a lock")
+        for row in [row for row in outbox if self.rows[row].stream not in self.locked]:
+            del self.rows[row]
         return [None if entry.stream in self.locked else self._next() for entry in batch]
 
     async def close(self) -> None:
@@ -368,6 +371,29 @@ async def test_a_batch_with_a_bad_row_is_halved_in_order(
     assert [event.payload for _, event in committed][1:] == [
         entry.payload for entry in entries if entry is not entries[3]
     ]
+
+
+async def test_no_row_of_the_outbox_overtakes_one_that_failed_in_the_other_half_of_its_batch(
+    database: Played, committed: Committed
+) -> None:
+    entries = [note(text=str(number)) for number in range(3)]
+    bad = note("notes.b")
+    database.rows = dict(enumerate([*entries, bad], start=1))
+    fails_once = failing(1, Unanswered("connection lost"))
+
+    def behave(batch: Sequence[Entry]) -> None:
+        if bad in batch:
+            raise BadData("planted")
+        fails_once(batch)
+
+    database.behaviour = behave
+    writer = Writer(committed.extend, database, BOUNDS)
+    writer.start()
+    async with asyncio.timeout(20):
+        while database.rows:
+            await asyncio.sleep(0.01)
+    assert [event.payload for _, event in committed] == [entry.payload for entry in entries]
+    await writer.stop()
 
 
 async def test_what_was_stored_before_a_half_was_rolled_back_is_not_sent_again(

@@ -1,6 +1,6 @@
 """What the writer needs of a database, and the three ways in which storing a batch may fail."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from django.db import DatabaseError, OperationalError
@@ -38,8 +38,9 @@ class Backend(Protocol):
         usable after each.
         """
 
-    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
-        """The oldest rows of the outbox that were not given up. Raises `RolledBack` or `Unanswered`."""
+    async def outbox(self, limit: int, without: Collection[str] = ()) -> list[tuple[int, Entry]]:
+        """The oldest rows of the outbox that were not given up, `without` those for these streams. Raises
+        `RolledBack` or `Unanswered`."""
 
     async def give_up(self, row: int, failure: str) -> bool:
         """Leave this row of the outbox where it is, for people to see. False: another node did so before, or

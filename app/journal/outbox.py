@@ -1,7 +1,8 @@
 """Moves what foreign code committed to the outbox into its streams: at each nudge, and once a second.
 
 Several nodes may do so at once: by its key an entry gets into its stream once, and each node moves the rows
-of a stream in their order. In the transaction that stores an entry its row goes.
+of a stream in their order: while some are under way, it reads no more of them. In the transaction that stores
+an entry its row goes. Must never let a stream that somebody holds hold up others.
 """
 
 import asyncio
@@ -21,6 +22,12 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 1.0
 MOVED_TOGETHER: Final = 200
 
+UNDER_WAY: Final = 1000
+"""Rows that are with the writer at most, those of streams that somebody holds among them."""
+
+PATIENCE_SECONDS: Final = 0.2
+"""Rows that take longer are waited for no more before those of other streams are read."""
+
 Enqueue = Callable[[int, Entry], "Future[Stored]"]
 """Takes a row's number and its entry. Raises `TypeError` for a kind that nobody registered, and `Refused`."""
 
@@ -34,6 +41,7 @@ class OutboxMover:
         self._enqueue = enqueue
         self._loop = asyncio.get_running_loop()
         self._nudged = asyncio.Event()
+        self._under_way: dict[str, dict[int, Future[Stored]]] = {}  # streams, and rows of each in order
         self._outage = OutageLog(logger, "the outbox")
         self._task: Task[None] | None = None
 
@@ -71,22 +79,41 @@ class OutboxMover:
                         await self._nudged.wait()
 
     async def _move(self) -> bool:
-        """Move the oldest rows; whether there may be more."""
+        """Move the oldest rows of streams that have none under way; whether there may be more."""
+        await self._finish({})
+        limit = min(MOVED_TOGETHER, UNDER_WAY - sum(map(len, self._under_way.values())))
+        if limit <= 0:
+            return False
         async with self._turn:
-            rows = await self._backend.outbox(MOVED_TOGETHER)
-        futures: dict[int, Future[Stored]] = {}
+            rows = await self._backend.outbox(limit, self._under_way)
+        moving: list[Future[Stored]] = []
         refused: dict[int, str] = {}
         for row, entry in rows:
             try:
-                futures[row] = self._enqueue(row, entry)
+                moving.append(self._enqueue(row, entry))
+                self._under_way.setdefault(entry.stream, {})[row] = moving[-1]
             except (TypeError, Refused) as error:
                 refused[row] = str(error)
-        await asyncio.gather(*futures.values(), return_exceptions=True)
-        failures = {row: future.exception() for row, future in futures.items()}
-        refused |= {row: str(error) for row, error in failures.items() if isinstance(error, Refused)}
+        if moving:
+            await asyncio.wait(moving, timeout=PATIENCE_SECONDS)
+        stuck = await self._finish(refused)
+        for stream in {entry.stream for _, entry in rows} & self._under_way.keys():
+            last = next(reversed(self._under_way[stream].values()))
+            last.add_done_callback(lambda _: self._nudged.set())  # there may be more of this stream
+        return len(rows) == limit and not stuck
+
+    async def _finish(self, refused: dict[int, str]) -> bool:
+        """Give up what was `refused`, now or by the writer; whether it has to try others again."""
+        stuck = False
+        for stream, futures in list(self._under_way.items()):
+            if not all(future.done() for future in futures.values()):
+                continue
+            del self._under_way[stream]
+            failures = {row: future.exception() for row, future in futures.items()}
+            refused |= {row: str(error) for row, error in failures.items() if isinstance(error, Refused)}
+            stuck |= any(error is not None and not isinstance(error, Refused) for error in failures.values())
         for row, reason in refused.items():
             async with self._turn:
                 if await self._backend.give_up(row, reason):
                     logger.error("row %d of the outbox gets into no stream: %s", row, reason)
-        stuck = any(error is not None and not isinstance(error, Refused) for error in failures.values())
-        return len(rows) == MOVED_TOGETHER and not stuck
+        return stuck

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NoReturn
@@ -109,9 +109,10 @@ class PostgresBackend:
         answers = iter(_answers(sent, stored))
         return [None if entry.stream in held else next(answers) for entry in batch]
 
-    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
+    async def outbox(self, limit: int, without: Collection[str] = ()) -> list[tuple[int, Entry]]:
         begin = await self._begin()
-        [found] = await self._transaction([*begin, Statement(POSTGRES_OUTBOX, [b"%d" % limit]), _COMMIT])
+        oldest = Statement(POSTGRES_OUTBOX, [b"%d" % limit, _array(without)])
+        [found] = await self._transaction([*begin, oldest, _COMMIT])
         return [_outbox_row(found, row) for row in range(found.ntuples)]
 
     async def give_up(self, row: int, failure: str) -> bool:
@@ -205,7 +206,7 @@ def _streams(found: PGresult) -> set[str]:
     return {(found.get_value(row, 0) or b"").decode() for row in range(found.ntuples)}
 
 
-def _array(names: set[str]) -> bytes:
+def _array(names: Collection[str]) -> bytes:
     """As PostgreSQL writes an array of texts."""
     quoted = (name.replace("\\", "\\\\").replace('"', '\\"') for name in names)
     return ("{" + ",".join(f'"{name}"' for name in quoted) + "}").encode()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -52,8 +52,9 @@ class SqliteBackend:
         rows = await self._in_thread(partial(self._transaction, partial(_store, batch, outbox)))
         return _answers(batch, rows)
 
-    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
-        rows = await self._in_thread(partial(self._transaction, partial(_outbox, limit), "BEGIN"))
+    async def outbox(self, limit: int, without: Collection[str] = ()) -> list[tuple[int, Entry]]:
+        oldest = partial(_outbox, limit, list(without))
+        rows = await self._in_thread(partial(self._transaction, oldest, "BEGIN"))
         return [_outbox_row(row) for row in rows]
 
     async def give_up(self, row: int, failure: str) -> bool:
@@ -135,8 +136,8 @@ def _store(batch: Sequence[Entry], outbox: Sequence[int], connection: sqlite3.Co
     return connection.execute(SQLITE_ANSWER).fetchall()
 
 
-def _outbox(limit: int, connection: sqlite3.Connection) -> Rows:
-    return connection.execute(SQLITE_OUTBOX, [limit]).fetchall()
+def _outbox(limit: int, without: list[str], connection: sqlite3.Connection) -> Rows:
+    return connection.execute(SQLITE_OUTBOX, [json.dumps(without), limit]).fetchall()
 
 
 def _give_up(row: int, failure: str, connection: sqlite3.Connection) -> Rows:

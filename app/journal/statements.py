@@ -157,16 +157,18 @@ def sqlite_store(names: tuple[str, ...]) -> tuple[str, ...]:
 
 _OUTBOX: Final = """
     SELECT id, stream, kind, key, sender, subject, removes, payload, {at}
-    FROM journal_outbox WHERE failure = '' ORDER BY id LIMIT {limit}"""
+    FROM journal_outbox WHERE failure = '' AND stream {without} ORDER BY id LIMIT {limit}"""
 
 POSTGRES_OUTBOX: Final = _OUTBOX.format(
-    at="(extract(epoch FROM created_at) * 1000000)::bigint", limit="$1"
+    at="(extract(epoch FROM created_at) * 1000000)::bigint", limit="$1", without="<> ALL($2)"
 ).encode()
-"""The oldest rows of the outbox, the time in microseconds."""
+"""The oldest rows of the outbox but for some streams, the time in microseconds."""
 
 POSTGRES_FAILED: Final = b"UPDATE journal_outbox SET failure = $1 WHERE id = $2 AND failure = ''"
 
-SQLITE_OUTBOX: Final = _OUTBOX.format(at="created_at", limit="?")
+SQLITE_OUTBOX: Final = _OUTBOX.format(
+    at="created_at", limit="?", without="NOT IN (SELECT value FROM json_each(?))"
+)
 SQLITE_MOVED: Final = _OUT_OF_THE_OUTBOX.format(ids="SELECT value FROM json_each(?)")
 SQLITE_FAILED: Final = "UPDATE journal_outbox SET failure = ? WHERE id = ? AND failure = ''"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio import Future
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from app.journal.backend import BadData, RolledBack, StreamLocked, Unanswered
 from app.journal.entry import Busy, Entry, OutcomeUnknown, Refused, Stored
+from app.journal.outbox import MOVED_TOGETHER
 from app.journal.writer import BATCH_BYTES, Bounds, Writer
 from app.realtime.stream import Position
 from tests.unit.journal.conftest import Committed
@@ -31,8 +32,8 @@ class Played:
         self._waiting: Future[None] | None = None
         self._sequence = 0
 
-    async def outbox(self, limit: int) -> list[tuple[int, Entry]]:
-        return list(self.rows.items())[:limit]
+    async def outbox(self, limit: int, without: Collection[str] = ()) -> list[tuple[int, Entry]]:
+        return [(row, entry) for row, entry in self.rows.items() if entry.stream not in without][:limit]
 
     async def give_up(self, row: int, failure: str) -> bool:
         return self.rows.pop(row, None) is not None
@@ -90,6 +91,15 @@ async def until(condition: Callable[[], object]) -> None:
             return
         await asyncio.sleep(0)
     raise AssertionError("it did not come to that")
+
+
+async def until_later(condition: Callable[[], object]) -> None:
+    """For what waits for the clock in between."""
+    async with asyncio.timeout(20):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
 
 
 async def hold(writer: Writer, database: Played) -> "Future[Stored]":
@@ -389,10 +399,24 @@ async def test_no_row_of_the_outbox_overtakes_one_that_failed_in_the_other_half_
     database.behaviour = behave
     writer = Writer(committed.extend, database, BOUNDS)
     writer.start()
-    async with asyncio.timeout(20):
-        while database.rows:
-            await asyncio.sleep(0.01)
+    await until_later(lambda: not database.rows)
     assert [event.payload for _, event in committed] == [entry.payload for entry in entries]
+    await writer.stop()
+
+
+async def test_rows_for_a_stream_that_somebody_holds_hold_up_no_other_and_keep_their_order(
+    database: Played, committed: Committed
+) -> None:
+    database.locked = {"notes.a"}
+    held = [note(text=str(number)) for number in range(MOVED_TOGETHER + 50)]
+    database.rows = dict(enumerate([*held, note("notes.b")], start=1))
+    writer = Writer(committed.extend, database, BOUNDS)
+    writer.start()
+    await until_later(lambda: committed)
+    assert committed.sequences("notes.b") and len(database.rows) == len(held)
+    database.locked = set()
+    await until_later(lambda: not database.rows)
+    assert [event.payload for _, event in committed[1:]] == [entry.payload for entry in held]
     await writer.stop()
 
 

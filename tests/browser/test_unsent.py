@@ -137,3 +137,35 @@ def test_the_nodes_clock_goes_on_while_the_device_sleeps(open_browser: Open, dep
         }"""
     )
     assert hours == [0, 0, 0, 0, 60]
+
+
+def test_a_dead_connection_is_noticed_also_when_the_clock_was_turned_back(
+    open_browser: Open, deployment: Deployment
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    ada.page.goto(f"http://127.0.0.1:{deployment.port(1)}/")  # a page without a client of its own
+    states = ada.page.evaluate(
+        """async () => {
+          const { RealtimeClient } = await import("/static/chat/realtime_client.js");
+          const [later, wall] = [setTimeout, Date.now.bind(Date)];
+          globalThis.setTimeout = (act, milliseconds) => later(act, milliseconds / 50);
+          const hello = { event: "hello", data: { limits: { ping_seconds: 0.1 } } };
+          globalThis.WebSocket = class {
+            constructor() { later(() => this.onmessage({ data: JSON.stringify(hello) }), 0); }
+            send() {}
+            close() {}
+          };
+          const client = new RealtimeClient({ url: "ws://127.0.0.1/", random: () => 1 });
+          const states = [];
+          return new Promise((resolve) => {
+            later(() => resolve(states), 5_000);
+            client.onState(({ name }) => {
+              states.push(name);
+              if (name === "connected") Date.now = () => wall() - 3_600_000;
+              if (name === "waiting") resolve(states);
+            });
+            client.connect();
+          });
+        }"""
+    )
+    assert states == ["idle", "connecting", "connected", "waiting"]

@@ -304,7 +304,7 @@ export class RealtimeClient {
   /** @param {number} life @param {Hello} hello */
   #greeted(life, hello) {
     clearTimeout(this.#timers.deadline);
-    this.#connectedAt = Date.now();
+    this.#connectedAt = performance.now();
     if (hello.time) this.#clock.set(Date.parse(hello.time));
     const streams = this.#positions.reconnected();
     this.#setState({ name: "connected", attempt: 0, hello });
@@ -312,19 +312,21 @@ export class RealtimeClient {
     const seconds = hello.limits.ping_seconds;
     clearInterval(this.#timers.heartbeat);
     this.#timers.heartbeat = setInterval(() => {
-      if (Date.now() - this.#heardAt >= seconds * 1000 || this.#positions.unconfirmed) this.#ping(life);
+      // After a sleep, or when the clock was turned, it is time to ask: a steady clock may have slept, too.
+      const silent = Math.abs(Date.now() - this.#heardAt) >= seconds * 1000;
+      if (silent || this.#positions.unconfirmed) this.#ping(life);
     }, (seconds * 1000) / 4);
   }
 
   /** Ask whether anybody is there, and tell how far this client has come in its streams. @param {number} life */
   #ping(life) {
-    const asked = Date.now();
+    const heardAt = this.#heardAt;
     const seen = this.#positions.confirm();
     this.command("ping", seen ? { seen } : {}, { timeout: PONG_SECONDS }).catch((error) => {
       // Whatever the node answered, it lives.
       if (life !== this.#life || error.code !== "timeout") return;
       // A frame since then shows that the node lived, or was on its way already: ask once more.
-      if (this.#heardAt >= asked) this.#ping(life);
+      if (this.#heardAt !== heardAt) this.#ping(life);
       else this.#lost(life, 0, "no answer to a ping");
     });
   }
@@ -332,7 +334,7 @@ export class RealtimeClient {
   /** @param {number} life @param {number} code @param {string} reason */
   #lost(life, code, reason) {
     if (life !== this.#life) return;
-    const lasted = this.#connectedAt ? Date.now() - this.#connectedAt : 0;
+    const lasted = this.#connectedAt ? performance.now() - this.#connectedAt : 0;
     this.#drop(1000);
     if (lasted >= STABLE_SECONDS * 1000) this.#attempt = 0;
     if (afterClose(code) === "never") {

@@ -37,7 +37,10 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # uvicorn tells of every stock connection at INFO, query string and all: neither belongs in a log.
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        told = logging.getLogger("uvicorn.error")
+        told.setLevel(logging.WARNING)
+        # It has gunicorn's handlers. With LOG_FORMAT=json there are none, and it would print bare lines.
+        told.propagate = not told.handlers
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -183,6 +184,10 @@ def test_neither_tickets_nor_session_keys_are_in_the_log_even_at_its_most_talkat
 
 def test_each_line_of_a_log_in_json_is_an_object_that_names_the_node(browser: Browser) -> None:
     browser.enter_as_guest("Margaret")
+    with socket.create_connection((HOST, browser.node.plan.port), timeout=PATIENCE) as talker:
+        talker.sendall(b"no HTTP\r\n\r\n")
+        assert talker.recv(1000).startswith(b"HTTP/1.1 400")
+    assert wait_until(lambda: any("Invalid HTTP" in line for line in browser.node.log), PATIENCE)  # uvicorn's
     lines = [json.loads(line) for line in browser.node.log]
     assert {line["node"] for line in lines} == {"node-1"}
     assert {"gunicorn.error", "app.realtime.redis_broker"} & {line["logger"] for line in lines}

@@ -156,6 +156,8 @@ def test_nobody_meets_a_connection_that_died_with_the_database(run: Run) -> None
             assert all_done(guest.ask(8)) == {200}
             postgres.stop()
             postgres.start()
+            # The node may have noticed that it was away; then it looks every half second whether it is back.
+            assert wait_until(lambda: all_done(guest.ask(1)) == {200}, PATIENCE)
             assert all_done(guest.ask(8)) == {200}
             postgres.stop()
             assert all_done(guest.ask(1)) == {503}

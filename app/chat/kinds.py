@@ -9,15 +9,17 @@ from typing import Final, NamedTuple
 from app.chat.events import MemberChanged, MemberRemoved, MessageDeleted, MessageEdited, MessagePosted
 from app.journal.entry import EventKind
 from app.journal.kinds import BLANK_SUBJECT, register
+from app.realtime.identity import GUEST
 
 
 class _Rule(NamedTuple):
     """Refuses where `condition` holds. `i` is the entry, with the id of its `room`, whether that is `public`,
-    and its sender's `role` and whether they are `muted` there."""
+    and its sender's `role` and whether they are `muted` there. `message` goes on with the SQL `about`."""
 
     condition: str
     code: str
     message: str
+    about: str = "''"
 
 
 # A join with the memberships would read all of a room's while the planner has no statistics.
@@ -50,10 +52,34 @@ _NO_MESSAGE: Final = [
 ]
 _MAY_MODERATE: Final = "COALESCE(i.role, 'visitor') IN ('owner', 'moderator')"
 _LEAVES: Final = "i.data->>'person' = i.sender AND NOT COALESCE(i.muted, FALSE)"
-_LAST_OWNER: Final = """
+
+
+def _may_log_in(person: str) -> str:
+    """Whether the id `person`, an SQL expression, is that of an account of today."""
+    # Both databases know these words; only digits become a number, and `u07` is not `u7`.
+    digits = f"substr({person}, 2)"
+    return f"""COALESCE((
+    SELECT a.is_active AND {person} = 'u' || a.id FROM accounts_user a WHERE a.id =
+        CASE WHEN length({person}) BETWEEN 2 AND 19 AND substr({person}, 1, 1) = 'u'
+            AND rtrim({digits}, '0123456789') = '' THEN CAST({digits} AS bigint) END
+), FALSE)"""  # noqa: S608  # constants of this module
+
+
+_PERSON: Final = "(i.data->>'person')"
+_IS_A_GUEST: Final = f"substr({_PERSON}, 1, 1) = '{GUEST}'"
+"""Nothing keeps a list of guests; no account's id begins like theirs."""
+_NOBODY: Final = _Rule(
+    f"t.person IS NULL AND NOT {_IS_A_GUEST} AND NOT {_may_log_in(_PERSON)}",
+    "not_found",
+    "there is nobody with the id ",
+    _PERSON,
+)
+_LAST_OWNER: Final = f"""
 t.role = 'owner' AND NOT EXISTS (
     SELECT 1 FROM chat_membership o WHERE o.room_id = i.room AND o.role = 'owner' AND o.person <> t.person
-)"""
+        AND {_may_log_in("o.person")}
+)"""  # noqa: S608
+"""A guest is gone with their session, so they are not another one."""
 _OWNERS_ONLY: Final = "only an owner makes and unmakes owners and moderators"
 _MODERATORS_ONLY: Final = "only a moderator or an owner may do this"
 _ONE_OWNER: Final = "the last owner of a room stays its owner"
@@ -66,7 +92,7 @@ def _refusals(rules: Sequence[_Rule], more: str = "", always: Sequence[_Rule] = 
         rule._replace(condition=f"i.sender <> 'system' AND ({rule.condition})") for rule in rules
     ]
     codes = " ".join(f"WHEN {rule.condition} THEN '{rule.code}'" for rule in bound)
-    messages = " ".join(f"WHEN {rule.condition} THEN '{rule.message}'" for rule in bound)
+    messages = " ".join(f"WHEN {rule.condition} THEN '{rule.message}' || {rule.about}" for rule in bound)
     found = " OR ".join(f"({rule.condition})" for rule in bound)
     return f"""
 {_STANDING_OF_INCOMING}
@@ -152,6 +178,13 @@ UPDATE chat_message SET text = '', deleted_at = a.at FROM accepted a WHERE chat_
                     "not_allowed",
                     _OWNERS_ONLY,
                 ),
+                _NOBODY,
+                _Rule(
+                    "i.data->>'role' = 'owner' AND COALESCE(t.role, '') <> 'owner'"
+                    f" AND NOT {_may_log_in(_PERSON)}",
+                    "not_allowed",
+                    "only somebody with an account becomes an owner",
+                ),
                 _Rule(
                     f"COALESCE(i.data->>'role', '') <> 'owner' AND {_LAST_OWNER}", "not_allowed", _ONE_OWNER
                 ),
@@ -193,6 +226,7 @@ SELECT r.id, a.data->>'person', {_NAME}, COALESCE(a.data->>'role', 'visitor'),
                     "not_allowed",
                     _OWNERS_ONLY,
                 ),
+                _NOBODY._replace(condition=f"CAST(i.data->>'banned' AS boolean) AND {_NOBODY.condition}"),
                 _Rule(_LAST_OWNER, "not_allowed", _ONE_OWNER),
             ],
             _TARGET,

@@ -1,6 +1,6 @@
 """Rooms for members: made, filled, looked after and left on the page, over nodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -221,10 +221,10 @@ def test_roles_are_given_by_keyboard_and_only_after_a_second_look(
     expect(ada.page.get_by_role("button", name="Members")).to_be_focused()
 
 
-RIGHTS = """async ([me, other, isPublic, owners]) => {
+RIGHTS = """async ([me, other, isPublic, owners, guest]) => {
   const { rightsOver } = await import("/static/chat/member_rights.js");
   const mine = { id: "me", role: me, muted: false };
-  const theirs = { id: other === "me" ? "me" : "x", role: other === "me" ? me : other, muted: false };
+  const theirs = { id: other === "me" ? "me" : "x", role: other === "me" ? me : other, guest, muted: false };
   const { roles, ...may } = rightsOver(mine, theirs, { isPublic, owners });
   return [roles.map(String).join(" "), Object.keys(may).filter((one) => may[one]).join(" ")];
 }"""
@@ -234,8 +234,15 @@ RIGHTS = """async ([me, other, isPublic, owners]) => {
 def rights(open_browser: Open, deployment: Deployment) -> Callable[..., list[str]]:
     page: Page = open_browser("Ada", deployment.port(1)).page
 
-    def of(me: str | None, other: str | None, *, public: bool = True, owners: int = 2) -> list[str]:
-        offered: list[str] = page.evaluate(RIGHTS, [me, other, public, owners])
+    def of(
+        me: str | None,
+        other: str | None,
+        *,
+        public: bool = True,
+        owners: Sequence[str] = ("me", "x"),
+        guest: bool = False,
+    ) -> list[str]:
+        offered: list[str] = page.evaluate(RIGHTS, [me, other, public, list(owners), guest])
         return offered
 
     return of
@@ -253,4 +260,10 @@ def test_nothing_is_offered_that_the_node_would_refuse(rights: Callable[..., lis
     assert rights("owner", "moderator", public=False) == ["owner moderator member", "mute remove"]
     assert rights("owner", "owner") == ["owner moderator member null", "remove ban"]
     assert rights("owner", "me") == ["owner moderator member null", ""]
-    assert rights("owner", "me", owners=1) == nothing
+    assert rights("owner", "me", owners=["me"]) == nothing
+    assert rights("owner", "member", guest=True) == ["moderator member null", "mute remove ban"]
+    assert rights("owner", "owner", guest=True, owners=["me"]) == [
+        "owner moderator member null",
+        "remove ban",
+    ]
+    assert rights("owner", "owner", owners=["x"]) == nothing, "the other one is a guest"

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from app.accounts.models import User
 from app.chat import memberships
 from app.chat.models import Membership, Role, Room
@@ -123,3 +122,78 @@ async def test_who_comes_first_is_listed_and_all_are_counted(monkeypatch: pytest
         reply = await ada.command("chat.members", room="lobby")
     assert [member["role"] for member in reply["members"]] == ["owner", "moderator", "member"]
     assert reply["count"] == 4
+
+
+# --- Who there is -----------------------------------------------------------------------------------------
+
+
+async def test_nobody_gets_a_role_who_is_not_there() -> None:
+    async with client(BOB) as bob:
+        for person in ("u88888", "u999999999999999999", "u", "u12x", "zzz", "system"):
+            for role in ("owner", "member", "banned", None):
+                refused = await bob.do("chat.set_member", person=person, role=role, muted=role is None)
+                assert refused == {"code": "not_found", "message": f"there is nobody with the id {person}"}
+        assert await members(bob) == [("bob", "owner", False)]
+
+
+async def test_an_account_has_one_id_and_must_be_active() -> None:
+    eve = await account("Eve")
+    async with client(BOB) as bob:
+        padded = f"u0{eve.id[1:]}"
+        assert (await bob.do("chat.set_member", person=padded, role="member"))["code"] == "not_found"
+        await in_database_thread(lambda: User.objects.update(is_active=False))
+        assert (await bob.do("chat.set_member", person=eve.id, role="member"))["code"] == "not_found"
+
+
+async def test_of_a_member_whose_account_is_gone_everything_can_be_changed_but_they_get_no_room() -> None:
+    eve = await account("Eve")
+    async with client(BOB) as bob:
+        await bob.do("chat.set_member", person=eve.id, role="moderator")
+        await in_database_thread(lambda: User.objects.all().delete())
+        refused = await bob.do("chat.set_member", person=eve.id, role="owner")
+        assert refused["code"] == "not_allowed"
+        assert "sequence" in await bob.do("chat.set_member", person=eve.id, role="member", muted=True)
+        assert "sequence" in await bob.do("chat.remove_member", person=eve.id)
+        assert (await bob.do("chat.set_member", person=eve.id, role="member"))["code"] == "not_found"
+
+
+async def test_a_guest_may_be_anything_but_made_an_owner() -> None:
+    async with client(BOB) as bob:
+        for role in ("member", "moderator", "banned", None):
+            assert "sequence" in await bob.do("chat.set_member", person="g77", role=role, muted=True)
+            refused = await bob.do("chat.set_member", person="g77", role="owner")
+            assert refused["message"] == "only somebody with an account becomes an owner"
+        muted = await bob.do("chat.set_member", person=BOB.id, role="owner", muted=True)
+        assert "sequence" in muted, "he opened the room"
+
+
+@pytest.mark.parametrize("gone", ["deleted", "inactive"])
+async def test_the_last_owner_who_is_there_stays(gone: str) -> None:
+    eve, carl = await account("Eve"), await account("Carl")
+    await in_database_thread(lambda: open_room("cellar", "Cellar", opener=eve, public=False))
+
+    def leave() -> None:
+        found = User.objects.filter(pk=int(carl.id[1:]))
+        found.delete() if gone == "deleted" else found.update(is_active=False)
+
+    async with client(eve) as one:
+        assert "sequence" in await one.do("chat.set_member", room="cellar", person=carl.id, role="owner")
+        await in_database_thread(leave)
+        for refused in (
+            await one.do("chat.remove_member", room="cellar", person=eve.id),
+            await one.do("chat.set_member", room="cellar", person=eve.id, role="member"),
+            await one.do("chat.set_member", room="cellar", person=eve.id, role="banned"),
+        ):
+            assert refused["message"] == "the last owner of a room stays its owner"
+        assert "sequence" in await one.do("chat.remove_member", room="cellar", person=carl.id)
+
+
+async def test_a_guest_who_opened_a_room_may_hand_it_over_to_an_account() -> None:
+    eve = await account("Eve")
+    async with client(BOB) as bob, client(eve) as one:
+        assert (await bob.do("chat.remove_member", person=BOB.id))["code"] == "not_allowed"
+        assert "sequence" in await bob.do("chat.set_member", person=eve.id, role="owner")
+        refused = await one.do("chat.remove_member", person=eve.id)
+        assert refused["code"] == "not_allowed", "he may be gone"
+        assert "sequence" in await bob.do("chat.remove_member", person=BOB.id)
+        assert await members(one) == [("Eve", "owner", False)]

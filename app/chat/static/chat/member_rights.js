@@ -20,18 +20,19 @@ export const moderates = (role) => HIGH.includes(role);
 /**
  * @param {Member} me
  * @param {Member} other
- * @param {{isPublic: boolean, owners: number}} room
+ * @param {{isPublic: boolean, owners: string[]}} room `owners`: the ids of those who have an account
  * @returns {Rights}
  */
 export function rightsOver(me, other, { isPublic, owners }) {
   const owns = me.role === "owner";
   const myself = me.id === other.id;
   const mayTouch = owns || (me.role === "moderator" && !moderates(other.role));
-  const lastOwner = other.role === "owner" && owners < 2;
+  const lastOwner = isLastOwner(other, owners);
   if (!mayTouch || lastOwner) return { roles: [], mute: false, remove: false, ban: false, pardon: false };
   if (other.role === "banned") return { roles: [], mute: false, remove: false, ban: false, pardon: true };
   // In a room for members nobody is there without a role.
-  const roles = [...(owns ? HIGH : []), "member", ...(isPublic ? [null] : [])];
+  const high = other.guest && other.role !== "owner" ? ["moderator"] : HIGH;
+  const roles = [...(owns ? high : []), "member", ...(isPublic ? [null] : [])];
   return {
     roles: roles.some((role) => role !== other.role) ? roles : [],
     mute: !myself && other.role !== "owner",
@@ -42,7 +43,10 @@ export function rightsOver(me, other, { isPublic, owners }) {
   };
 }
 
-/** Whether somebody may end their own membership. @param {Member} me @param {number} owners */
+/** Whether no other owner has an account: guests are gone with their session. @param {Member} one @param {string[]} owners */
+export const isLastOwner = (one, owners) => one.role === "owner" && owners.every((id) => id === one.id);
+
+/** Whether somebody may end their own membership. @param {Member} me @param {string[]} owners */
 export function mayLeave(me, owners) {
-  return ["owner", "moderator", "member"].includes(me.role) && !me.muted && !(me.role === "owner" && owners < 2);
+  return ["owner", "moderator", "member"].includes(me.role) && !me.muted && !isLastOwner(me, owners);
 }

@@ -6,7 +6,7 @@
  */
 
 import { newKey } from "./keys.js";
-import { mayLeave, moderates, rightsOver } from "./member_rights.js";
+import { isLastOwner, mayLeave, moderates, rightsOver } from "./member_rights.js";
 import { memberRow } from "./member_row.js";
 import { backOff } from "./reconnect.js";
 
@@ -137,7 +137,7 @@ export class MembersDialog {
   render() {
     const { list, more, add, leave, onlyOwner } = this.#parts;
     const shown = this.#shown();
-    const owners = shown.filter(({ role }) => role === "owner").length;
+    const owners = shown.filter(({ role, guest }) => role === "owner" && !guest).map(({ id }) => id);
     const focus = this.#focused();
     const nodes = shown.map((member) => this.#row(member, owners));
     const ids = new Set(shown.map(({ id }) => id));
@@ -151,7 +151,7 @@ export class MembersDialog {
     more.textContent = `and ${unnamed} more: find them by their name`;
     add.hidden = !moderates(this.#me.role);
     leave.hidden = !mayLeave(this.#me, owners) || !this.#parts.stay.hidden;
-    onlyOwner.hidden = this.#me.role !== "owner" || owners !== 1;
+    onlyOwner.hidden = !isLastOwner(this.#me, owners);
   }
 
   #shown() {

@@ -155,10 +155,10 @@ class RoomMember(msgspec.Struct, frozen=True):
 
 
 class RoomMembers(msgspec.Struct, frozen=True):
-    """Who belongs to a room; `count`: how many they are, also when not all are named."""
+    """Who belongs to a room; `count`: how many they are, also when not all are named, up to a limit."""
 
     room: str
-    members: list[RoomMember]
+    members: msgspec.Raw
     count: int
 
 

@@ -2,10 +2,8 @@
 
 from typing import Final
 
-from django.db.models import Case, Q, Value, When
-
 from app.accounts.selectors import account_named, names_of_accounts
-from app.chat.events import RoomMember, RoomMembers
+from app.chat.events import RoomMember
 from app.chat.models import MEMBERS, Membership, Role
 from app.chat.selectors import Standing, standings
 from app.database.snapshot import one_snapshot
@@ -14,23 +12,30 @@ from app.realtime.protocol import CommandError
 LISTED_LIMIT: Final = 500
 """Owners and moderators come first; whoever is not listed is found by name."""
 
+COUNTED_LIMIT: Final = 10_000
+
 MODERATORS: Final = (Role.OWNER, Role.MODERATOR)
 
-_BY_RANK: Final = Case(*(When(role=role, then=Value(rank)) for rank, role in enumerate(MEMBERS)), default=9)
 
+def members_of(slug: str, person: str) -> tuple[list[RoomMember], int]:
+    """Who belongs to the room, those first who matter most, and how many they are; to moderators also who is
+    muted or banned there. Both have a limit. Raises `CommandError`.
 
-def members_of(slug: str, person: str) -> RoomMembers:
-    """Who belongs to the room; to moderators also who is muted or banned there. Raises `CommandError`."""
+    Whoever only read there is not looked at: of them a public room may have very many.
+    """
     with one_snapshot():
         standing = _standing_of(slug, person)
-        shown = Q(role__in=MEMBERS)
+        room = Membership.objects.filter(room_id=standing.room_id)
+        shown = [room.filter(role=role) for role in MEMBERS]
         if standing.role in MODERATORS:
-            shown |= Q(role=Role.BANNED) | Q(muted=True)
-        found = Membership.objects.filter(shown, room_id=standing.room_id)
-        count = found.count()
-        rows = list(found.order_by(_BY_RANK, "id")[:LISTED_LIMIT])
+            shown += [room.filter(role=Role.VISITOR, muted=True), room.filter(role=Role.BANNED)]
+        rows: list[Membership] = []
+        count = 0
+        for some in shown:
+            rows += some.order_by("id")[: LISTED_LIMIT - len(rows)]
+            count += some[: COUNTED_LIMIT - count].count()
         names = names_of_accounts(row.person for row in rows)
-    return RoomMembers(slug, [_member(row, names.get(row.person, row.name)) for row in rows], count)
+    return [_member(row, names.get(row.person, row.name)) for row in rows], count
 
 
 def person_named(slug: str, asker: str, name: str) -> RoomMember:

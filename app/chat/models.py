@@ -72,7 +72,14 @@ class Membership(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["room", "person"], name="chat_one_membership_per_person")
         ]
-        indexes = [models.Index(fields=["person"], name="chat_rooms_of_a_person")]
+        indexes = [
+            models.Index(fields=["person"], name="chat_rooms_of_a_person"),
+            models.Index(
+                fields=["room", "role", "id"],
+                condition=~models.Q(role=Role.VISITOR) | models.Q(muted=True),
+                name="chat_members_of_a_room",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.person} in {self.room_id}: {self.role}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import starmap
 from typing import Final, NamedTuple, TypeVar
@@ -118,8 +118,9 @@ class RoomReads:
         return await _in_time(lambda: _page(selectors.messages_before(slug, person, before, limit)))
 
     async def members_of(self, slug: str, person: str) -> RoomMembers:
-        """See `memberships.members_of`."""
-        return await _in_time(partial(memberships.members_of, slug, person))
+        """See `memberships.members_of`; those that one connection is sent at once, the first ones."""
+        members, count = await _in_time(partial(memberships.members_of, slug, person))
+        return RoomMembers(slug, _list(_fitting(members)), count)
 
     async def person_named(self, slug: str, asker: str, name: str) -> RoomMember:
         """See `memberships.person_named`."""
@@ -196,16 +197,25 @@ def _latest_pages(rooms: list[int]) -> dict[int, Page]:
 
 
 def _page(latest: Latest) -> Page:
+    fitting = _fitting(reversed(latest.messages))
+    return Page(_list(fitting[::-1]), latest.earlier or len(fitting) < len(latest.messages))
+
+
+def _fitting(items: Iterable[msgspec.Struct]) -> list[bytes]:
+    """The first ones, encoded: as many as a connection is sent at once, but one at least."""
     fitting: list[bytes] = []
     left = bytes_at_once()
-    for message in reversed(latest.messages):
-        encoded = msgspec.json.encode(message)
+    for item in items:
+        encoded = msgspec.json.encode(item)
         left -= len(encoded) + 1
         if fitting and left < 0:
             break
         fitting.append(encoded)
-    messages = msgspec.Raw(b"[%b]" % b",".join(reversed(fitting)))
-    return Page(messages, latest.earlier or len(fitting) < len(latest.messages))
+    return fitting
+
+
+def _list(encoded: Iterable[bytes]) -> msgspec.Raw:
+    return msgspec.Raw(b"[%b]" % b",".join(encoded))
 
 
 def _too_many() -> CommandError:

@@ -3,6 +3,10 @@
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
 from app.accounts.models import User
 from app.chat import memberships
 from app.chat.models import Membership, Role, Room
@@ -122,6 +126,52 @@ async def test_who_comes_first_is_listed_and_all_are_counted(monkeypatch: pytest
         reply = await ada.command("chat.members", room="lobby")
     assert [member["role"] for member in reply["members"]] == ["owner", "moderator", "member"]
     assert reply["count"] == 4
+    monkeypatch.setattr(memberships, "COUNTED_LIMIT", 2)
+    async with client(ADA) as ada:
+        assert (await ada.command("chat.members", room="lobby"))["count"] == 2
+
+
+async def test_as_many_are_listed_as_a_connection_is_sent_at_once(settings: Settings) -> None:
+    def crowd() -> None:
+        room = Room.objects.get(slug="lobby")
+        Membership.objects.bulk_create(
+            Membership(room=room, person=f"g9{number}", name=name, role=Role.MEMBER)
+            for number, name in enumerate(["ü" * 64, "x", "y"])
+        )
+
+    await in_database_thread(crowd)
+    async with client(ADA) as ada:
+        settings.UNSENT_LIMIT_BYTES = 2 * 200
+        reply = await ada.command("chat.members", room="lobby")
+        assert [member["name"] for member in reply["members"]] == ["bob"]
+        assert reply["count"] == 4
+        settings.UNSENT_LIMIT_BYTES = 2
+        assert len((await ada.command("chat.members", room="lobby"))["members"]) == 1
+
+
+async def test_on_postgresql_whoever_only_read_there_is_not_looked_at() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite does not see that this index is enough")
+
+    def explained() -> list[str]:
+        room = Room.objects.get(slug="lobby")
+        Membership.objects.bulk_create(
+            Membership(room=room, person=f"g9{number}", role=Role.VISITOR) for number in range(2000)
+        )
+        with CaptureQueriesContext(connection) as asked:
+            memberships.members_of("lobby", BOB.id)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE chat_membership")
+            plans = []
+            for query in asked:
+                if 'FROM "chat_membership"' in query["sql"]:
+                    cursor.execute(f"EXPLAIN {query['sql']}")
+                    plans.append(str(cursor.fetchall()))
+        return plans
+
+    plans = await in_database_thread(explained)
+    assert len(plans) == 10
+    assert all("chat_members_of_a_room" in plan for plan in plans), plans
 
 
 # --- Who there is -----------------------------------------------------------------------------------------

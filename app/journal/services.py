@@ -67,14 +67,15 @@ def publish_on_commit(
     and `Refused` for what no stream could take.
     """
     kinds.kind(event.name)
-    payload = encode_event(event).payload
+    for name, value in {"stream": stream, "sender": sender, "removes": removes}.items():
+        _check_name(name, value, empty=name == "removes")
+    try:
+        payload = encode_event(event).payload
+    except UnicodeEncodeError:
+        raise Refused("invalid_data", "no text of an event has half of a surrogate pair") from None
     check_size(payload)
     if NUL.search(payload):
         raise Refused("invalid_data", "no text of an event has a NUL character")
-    if max(map(len, (stream, sender, removes))) > NAME_LIMIT:
-        raise Refused(
-            "invalid_data", f"a stream's name and a person's id have {NAME_LIMIT} characters at most"
-        )
     entry = OutboxEntry.objects.create(
         stream=stream,
         kind=event.name,
@@ -87,6 +88,20 @@ def publish_on_commit(
     )
     transaction.on_commit(nudges.nudge, robust=True)
     return entry.key
+
+
+def _check_name(name: str, value: str, *, empty: bool) -> None:
+    """Raises `Refused` before PostgreSQL does, which would break the caller's transaction."""
+    if not value and not empty:
+        raise Refused("invalid_data", f"{name} is empty")
+    if len(value) > NAME_LIMIT:
+        raise Refused("invalid_data", f"{name} has {NAME_LIMIT} characters at most")
+    if "\0" in value:
+        raise Refused("invalid_data", f"{name} has a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Refused("invalid_data", f"{name} has half of a surrogate pair") from None
 
 
 def try_again(refused: QuerySet[OutboxEntry]) -> None:

@@ -253,7 +253,7 @@ async def test_what_was_refused_is_told_by_one_node(
         ),
         ("notes.a", "a\0b", "no text of an event has a NUL character"),
         ("notes.a", "a\\\0b", "no text of an event has a NUL character"),
-        ("notes." + "a" * 123, "x", "128 characters at most"),
+        ("notes.a", "a\ud800b", "no text of an event has half of a surrogate pair"),
     ],
 )
 async def test_what_could_never_be_stored_or_sent_fails_in_the_transaction(
@@ -269,6 +269,34 @@ async def test_what_could_never_be_stored_or_sent_fails_in_the_transaction(
 
     await in_thread(work)
     assert await asyncio.to_thread(ask, "SELECT count(*) FROM journal_outbox") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            (field, value)
+            for field in ("stream", "sender", "removes")
+            for value in ("a" * 129, "\0", "\udfff")
+        ),
+        ("stream", ""),
+        ("sender", ""),
+    ],
+    ids=ascii,
+)
+async def test_a_name_that_no_stream_takes_fails_before_it_harms_the_transaction(
+    ask: Ask, field: str, value: str
+) -> None:
+    names: dict[str, Any] = {"stream": "notes.a"} | {field: value}
+
+    @transaction.atomic
+    def work() -> None:
+        with pytest.raises(Refused, match=f"^{field} "):
+            publish_on_commit(event=Noticed("x"), **names)
+        publish_on_commit("notes.a", Noticed("fine"))
+
+    await in_thread(work)
+    assert await asyncio.to_thread(ask, "SELECT count(*) FROM journal_outbox") == [(1,)]
 
 
 async def test_a_row_that_is_too_large_by_now_is_refused_and_can_be_tried_again(

@@ -104,7 +104,7 @@ async def place(redis_servers: RedisServers, tmp_path: Path, guardian: Guardian)
 async def test_a_task_that_fails_is_counted_and_logged_once_and_the_next_is_done(place: Place) -> None:
     worker = place.start("chores")
     _, page = worker.get(worker.internal_port, "/metrics")
-    for outcome in ("done", "failed", "cut_off"):
+    for outcome in ("failed", "cut_off"):  # of what the schedule sends, something may be done already
         assert f'carillon_tasks_total{{channel="chores",outcome="{outcome}"}} 0.0' in page, "before any task"
     await place.send("fail")
     await place.send("note.down", text="still here")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.realtime.envelope import StreamEnvelope, pack
+from app.realtime.envelope import STREAM_VERSION, StreamEnvelope, pack
 from app.realtime.stream import StreamEvent
 from tests.failure.checker.place import Database
 from tests.failure.checker.scene import Scene
@@ -302,7 +302,7 @@ async def other_versions_on_the_bus(scene: Scene) -> None:
             epoch, sequence = last[stream]
             payload = LATER_RELEASE % number
             ours = pack(StreamEnvelope(b"another.", number, StreamEvent(epoch, sequence + 1, payload)))
-            theirs = bytes([scene.random.choice((0, 3, 255))]) + ours[1:]
+            theirs = bytes([scene.random.choice((0, STREAM_VERSION + 1, 255))]) + ours[1:]
             await scene.do(redis.ask, port, "PUBLISH", f"carillon:{stream}", theirs)
             await scene.some_writes(2)
 

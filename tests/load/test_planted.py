@@ -14,7 +14,7 @@ from tests.load.conftest import Place
 from tests.load.frame_proxy import Tamper
 from tests.load.tampers import Frames, Mute
 
-at_length = pytest.mark.skipif(not os.environ.get("LOAD"), reason="make test-load-all plays it")
+at_length = pytest.mark.at_length
 FRAMES = {
     "dropped": "messages_lost",
     "doubled": "messages_doubled",

@@ -1,5 +1,6 @@
 """How tests are shared out when several processes run them (`make test`), and what holds for all of them."""
 
+import os
 from typing import Any
 
 import pytest
@@ -17,6 +18,14 @@ class ByServers(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid if nodeid.startswith("tests/unit/") else nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What a selection leaves out is not there at all; the whole suites (`make …-all`) play it."""
+    if "all" not in (os.environ.get("FAILURE"), os.environ.get("LOAD")):
+        left_out = [item for item in items if item.get_closest_marker("at_length")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:

@@ -31,14 +31,6 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None if played_when.get(collection_path.name, True) else True
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What the selection leaves out is not there at all."""
-    if not EVERYTHING:
-        left_out = [item for item in items if item.get_closest_marker("at_length")]
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
-
-
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]
     """What stands behind a colon in a test's name are servers that it shares: one worker plays all of it."""
 

@@ -1,6 +1,5 @@
 """Three nodes to run load tests against; the bus of the first one can be cut."""
 
-import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -112,12 +111,3 @@ def place(running: Place) -> Iterator[Place]:
     yield running
     while running.runs:
         running.runs.pop().kill()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is for `make test-load-all` is not there at all in `make test-load`."""
-    if os.environ.get("LOAD"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("at_length")]
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)

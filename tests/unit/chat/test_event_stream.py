@@ -19,7 +19,7 @@ from app.journal.services import renew_epochs
 from app.realtime.identity import Identity
 from app.realtime.node import current_node
 from tests.broker_contract import eventually
-from tests.unit.chat.client import ADA, BOB, EVE, client
+from tests.unit.chat.client import ADA, BOB, EVE, Client, client
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,6 +84,16 @@ async def listening(
         await asyncio.wait_for(task, 10)
 
 
+async def heard_one_of_two(ada: Client) -> str:
+    """`ada` posts two; where somebody was who listened to the first only."""
+    async with listening(BOB) as bob:
+        await bob.read()
+        await ada.post("one")
+        place: str = (await bob.read())["id"]
+    await ada.post("two")
+    return place
+
+
 async def test_a_listener_gets_a_snapshot_and_what_follows() -> None:
     async with client(ADA) as ada:
         await ada.post("one")
@@ -105,11 +115,7 @@ async def test_a_listener_gets_a_snapshot_and_what_follows() -> None:
 @pytest.mark.parametrize("way", ["last", "query"])
 async def test_a_listener_comes_back_to_where_it_was(way: str) -> None:
     async with client(ADA) as ada:
-        async with listening(BOB) as bob:
-            await bob.read()
-            await ada.post("one")
-            place = (await bob.read())["id"]
-        await ada.post("two")
+        place = await heard_one_of_two(ada)
         where: Any = {"last": place} if way == "last" else {"query": f"after={place}"}
         async with listening(BOB, **where) as bob:
             event = await bob.read()
@@ -167,11 +173,7 @@ async def test_what_cannot_be_listened_to_is_answered_with_a_status() -> None:
 @pytest.mark.parametrize("around", ["{} ", "{}\t", " {}\t "])
 async def test_whitespace_around_a_header_is_no_part_of_it(around: str) -> None:
     async with client(ADA) as ada:
-        async with listening(BOB) as bob:
-            await bob.read()
-            await ada.post("one")
-            place = (await bob.read())["id"]
-        await ada.post("two")
+        place = await heard_one_of_two(ada)
         async with listening(BOB, last=around.format(place)) as bob:
             assert (await bob.read())["data"]["sequence"] == 2
         async with listening(BOB, last=around.format("")) as bob:

@@ -1,7 +1,8 @@
-"""PostgreSQL as it comes, for the figures of durable posts, and what can be read off it from outside.
+"""PostgreSQL for the figures of durable posts, and what can be read off it from outside.
 
-fsync, synchronous_commit and full_page_writes are on: an answer means that the disk has it. Its processes run
-where the bench's own does. Speaks SQL only, and only where the wire cannot say it.
+Set as docs/operations.md tells operators to. fsync, synchronous_commit and full_page_writes are on: an answer
+means that the disk has it. Its processes run where the bench's own does. Speaks SQL only, and only where the
+wire cannot say it.
 """
 
 import os
@@ -20,10 +21,17 @@ from deploy.local.processes import wait_until
 from loadtest.bench.wire import WireError
 from tests.postgres_server import PostgresServer, new_database
 
-SETTINGS: Final = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
+OPTIONS: Final = ("shared_buffers=1GB", "max_wal_size=4GB", "min_wal_size=2GB", "jit=off")
+SETTINGS: Final = (
+    "server_version",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    *(option.partition("=")[0] for option in OPTIONS),
+)
 LOG_SECONDS: Final = 10.0
-LOG_MEGABYTES: Final = 512
-"""Of the server's write-ahead log: more than a figure writes."""
+LOG_MEGABYTES: Final = 2048
+"""Of the server's write-ahead log: more than a figure writes before a checkpoint."""
 
 _STATEMENT: Final = re.compile(r"LOG:  (?:execute [^:]*|statement):(?: (.*))?$")
 _NO_QUERY: Final = ("BEGIN", "COMMIT", "ROLLBACK", "SET")
@@ -59,7 +67,7 @@ class Database:
 
     def __init__(self) -> None:
         self._log: list[str] = []
-        self._server = PostgresServer(options=(), on_line=lambda _, line: self._log.append(line))
+        self._server = PostgresServer(options=OPTIONS, on_line=lambda _, line: self._log.append(line))
         self.url = ""
 
     @contextmanager
@@ -73,7 +81,7 @@ class Database:
     def description(self) -> str:
         """How it makes sure, for the report."""
         with self._connect() as connection:
-            query = "SELECT name, setting FROM pg_settings WHERE name = ANY(%s) ORDER BY name"
+            query = "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s) ORDER BY name"
             values = connection.execute(query, [list(SETTINGS)]).fetchall()
         return "PostgreSQL: " + ", ".join(f"{name} {value}" for name, value in values)
 

@@ -13,7 +13,7 @@ from loadtest.bench.processes import CARILLON, NAIVE, ROOMS, Server, Stage
 from loadtest.bench.report import RATIO, Row, ratios
 
 WARM_UP_SECONDS: Final = 2.0
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 NAIVE_SHARE: Final = 5
 """The stock consumer has a fifth of the connections: more only wait."""
 REPLY_MILLISECONDS: Final = 50
@@ -31,6 +31,7 @@ class Round:
     postgres: float
     batch: float
     bare: float
+    bare_longest: float
 
 
 @dataclass
@@ -94,8 +95,10 @@ def _round(
         gathering.forget()
         half = gathering.run(seconds, full.per_second / 2)
     words = [database.url, str(seconds), str(max(1, round(batch))), *rooms]
-    bare = stage.answer_of("batches", *words)["per_second"]
-    return Round(full, half, node / full.seconds, postgres / full.seconds, batch, bare)
+    bare = stage.answer_of("batches", *words)
+    return Round(
+        full, half, node / full.seconds, postgres / full.seconds, batch, bare["per_second"], bare["longest"]
+    )
 
 
 def _ratio_to_bare(way: Way) -> Row:
@@ -124,6 +127,9 @@ def _figures(way: Way) -> list[Row]:
             at_most=REPLY_MILLISECONDS,
         ),
         _row(f"bare batches into PostgreSQL, posts {way.name}", "/s", way.samples(lambda one: one.bare)),
+        _row(
+            f"the longest of these batches, {way.name}", "ms", way.samples(lambda one: one.bare_longest)
+        ),
         _row(f"posts {way.name} in one transaction", "", way.samples(lambda one: one.batch)),
         _row(f"of one core by the node, {way.name}", "%", way.samples(lambda one: 100 * one.node)),
         _row(f"of one core by PostgreSQL, {way.name}", "%", way.samples(lambda one: 100 * one.postgres)),

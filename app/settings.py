@@ -212,6 +212,7 @@ try:
     ROOMS_PER_CONNECTION = env.int("ROOMS_PER_CONNECTION", 128, validate=_positive)
     PING_SECONDS = env.float("PING_SECONDS", 25.0, validate=_positive)
     CONNECTION_AGE_SECONDS = env.float("CONNECTION_AGE_SECONDS", 0.0, validate=validate.Range(min=0))
+    REQUEST_SECONDS = env.float("REQUEST_SECONDS", 10.0, validate=_positive)
     CONNECTIONS_LIMIT = env.int("CONNECTIONS_LIMIT", 50_000, validate=_positive)
     CONNECTIONS_PER_PERSON = env.int("CONNECTIONS_PER_PERSON", 100, validate=_positive)
     DESCRIPTORS_RESERVED = env.int("DESCRIPTORS_RESERVED", 256, validate=_positive)

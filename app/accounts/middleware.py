@@ -31,6 +31,7 @@ REFUSALS: Final = {
     "ticket_invalid": (401, "the ticket is not one of ours: ask for a new one"),
     "no_identity": (401, "expected a ticket, or the cookie of a session with an account or a guest"),
     "subprotocol": (400, f"expected {SUBPROTOCOL} among the subprotocols, this node speaks no other"),
+    "slow": (408, "expected a whole request within REQUEST_SECONDS"),
     "no_door": (404, "nothing is behind this path: expected one of the doors in docs/protocol.md"),
     "full": (503, "this node has as many connections as it may have: come back, to another"),
     "descriptors": (503, "this node may open no more files: come back, to another"),

@@ -18,13 +18,15 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
+from app.accounts.middleware import REFUSALS
 from app.observability import metrics
 from app.realtime import close_codes
 from app.realtime.connection import CLOSE_SECONDS, RELEASABLE, Connection
 from app.realtime.consumers import COUNTED_EXTENSION
 from app.serving.admission import admission
+from app.serving.deadlines import unfinished
 from app.serving.direct_connection import CONTROL_FRAMES_ALLOWED, FRAGMENTS_ALLOWED, TURN_BYTES
-from app.serving.upgrade import Upgrade
+from app.serving.upgrade import Upgrade, answer
 
 FAST_PATH: Final = b"/realtime/"
 
@@ -62,6 +64,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.client = transport.get_extra_info("peername")
         # TLS ends before us, and only a trusted proxy may tell by which scheme this very request came.
         self.scheme = "https" if settings.HTTPS else "http"
+        unfinished.begin(self, self.loop.time())
 
     def _should_upgrade(self) -> bool:
         """As uvicorn's, which looks through all headers each of the three times that it asks."""
@@ -72,9 +75,39 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn's, which forgets what came in one read with an upgrade's request."""
+        if self.timeout_keep_alive_task is not None:  # empty lines between requests begin none, and end it
+            unfinished.begin(self, self.loop.time())
         self._read = data
         super().data_received(data)
         self._read = b""
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request was read."""
+        unfinished.begin(self, self.loop.time())
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """The last one."""
+        unfinished.end(self)
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        unfinished.end(self)
+        super().connection_lost(exc)
+
+    def out_of_time(self) -> None:
+        """The client has not said all of what it wants. One that has said nothing is not told so: a browser's
+        spare connection, which it may be about to use, would take that for the answer."""
+        metrics.connections_refused.labels("slow").inc()
+        cycle = self.cycle
+        if self.headers is None or (cycle and cycle.response_started and not cycle.response_complete):
+            self.transport.abort()
+            return
+        status, text = REFUSALS["slow"]
+        body = f"slow: {text}\n".encode()
+        self.transport.write(answer(status, [(b"content-type", b"text/plain; charset=utf-8")], body))
+        self.transport.close()
 
     @property
     def releasable(self) -> bool:
@@ -168,6 +201,7 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         """The upgrade's request is parsed."""
+        unfinished.begin(self, self.loop.time())
         super().handle_connect(event)
         if hasattr(self, "scope"):
             self.scope["extensions"][COUNTED_EXTENSION] = {}
@@ -186,8 +220,20 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             self.shutdown()
 
+    def out_of_time(self) -> None:
+        """The application has not answered the upgrade."""
+        metrics.connections_refused.labels("unavailable").inc()
+        self.transport.abort()
+
+    def keepalive_timeout(self) -> None:
+        """No answer to a ping. uvicorn waits without end for the client to read what is unsent."""
+        super().keepalive_timeout()
+        if self._cut_off is None:
+            self._cut_off = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
     async def send(self, message: Any) -> None:
         """ASGI send."""
+        unfinished.end(self)
         await super().send(message)
         if message["type"] == "websocket.accept":
             self._accepted = True
@@ -206,6 +252,7 @@ class StockWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         closed = self.conn.close_rcvd or self.conn.close_sent
+        unfinished.end(self)
         super().connection_lost(exc)
         if self._cut_off is not None:
             self._cut_off.cancel()

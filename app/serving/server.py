@@ -19,6 +19,7 @@ from app.observability.health import health
 from app.realtime.connection import CLOSE_SECONDS
 from app.realtime.node import current_node
 from app.serving.admission import TICK_SECONDS, admission
+from app.serving.deadlines import unfinished
 from app.serving.delivery_desk import desk
 from app.serving.direct_connection import DirectConnection
 from app.serving.drain import Drain
@@ -111,6 +112,9 @@ class NodeServer(Server):
         """Called by uvicorn ten times a second."""
         health.beat()
         admission.tick()
+        too_long = asyncio.get_running_loop().time() - settings.REQUEST_SECONDS
+        for one in unfinished.begun_until(too_long):
+            one.out_of_time()
         if counter % 10 == 0:
             self._headroom.sample(monotonic(), thread_time())
         return await super().on_tick(counter)

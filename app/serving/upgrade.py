@@ -22,6 +22,7 @@ from app.realtime.connection import Receiver
 from app.realtime.consumers import DIRECT_EXTENSION
 from app.realtime.event import text_frame
 from app.serving.admission import retry_after
+from app.serving.deadlines import unfinished
 from app.serving.direct_connection import DirectConnection
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ class Upgrade(asyncio.Protocol):
             "state": http.app_state.copy(),
             "extensions": {"websocket.http.response": {}, DIRECT_EXTENSION: self},
         }
+        unfinished.begin(self, http.loop.time())
         self._task = http.loop.create_task(self._run(http.app, scope))
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._server_state.tasks.discard)
@@ -135,6 +137,7 @@ class Upgrade(asyncio.Protocol):
         if self._answered:
             raise ConnectionError("the client has gone, or the upgrade was answered before")
         self._answered = True
+        unfinished.end(self)
         chosen = f"\r\nSec-WebSocket-Protocol: {subprotocol}" if subprotocol else ""
         answer = f"{_ACCEPT}{accept_key(self._key)}{chosen}\r\n\r\n"
         self._transport.write(answer.encode() + text_frame(hello))
@@ -185,6 +188,14 @@ class Upgrade(asyncio.Protocol):
                 "Stock consumers are mounted outside of /realtime/."
             )
 
+    # What the server calls -------------------------------------------------------------------------------
+
+    def out_of_time(self) -> None:
+        """The application cannot find out in time who this is."""
+        self._refuse("unavailable")
+        if self._task is not None:
+            self._task.cancel()
+
     # What the transport calls ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -194,6 +205,7 @@ class Upgrade(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._answered = True
+        unfinished.end(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         if self._task is not None:
@@ -203,11 +215,17 @@ class Upgrade(asyncio.Protocol):
         if self._answered:
             return
         self._answered = True
-        lines = [
-            STATUS_LINE[status].rstrip(b"\r\n"),
-            *(name + b": " + value for name, value in headers if name.lower() not in _OURS),
-            b"content-length: %d" % len(body),
-            b"connection: close",
-        ]
-        self._transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        unfinished.end(self)
+        self._transport.write(answer(status, headers, body))
         self._transport.close()
+
+
+def answer(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """The whole response, the last one on its connection."""
+    lines = [
+        STATUS_LINE[status].rstrip(b"\r\n"),
+        *(name + b": " + value for name, value in headers if name.lower() not in _OURS),
+        b"content-length: %d" % len(body),
+        b"connection: close",
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body

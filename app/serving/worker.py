@@ -24,6 +24,8 @@ class CarillonWorker(UvicornWorker):  # type: ignore[misc]
         "lifespan": "on",
         "ws_max_size": settings.FRAME_LIMIT_BYTES,
         "ws_per_message_deflate": False,
+        "ws_ping_interval": settings.PING_SECONDS,
+        "ws_ping_timeout": settings.PING_SECONDS,
         "server_header": False,
         # Both said here: gunicorn and uvicorn believe this machine, and FORWARDED_ALLOW_IPS, of themselves.
         "proxy_headers": bool(settings.TRUSTED_PROXIES),

@@ -77,6 +77,27 @@ async def test_a_node_whose_loop_stands_still_takes_nobody_until_it_keeps_up_aga
             await until_welcome(node)
 
 
+async def test_who_does_not_say_what_they_want_is_cut_off_and_costs_nobody_else_anything() -> None:
+    sample = 'carillon_connections_refused_total{reason="slow"}'
+    with server(REQUEST_SECONDS="0.5") as node:
+        async with (
+            await Client.connect(node.port, "/realtime/") as welcome,
+            await Client.open(node.port) as silent,
+            await Client.open(node.port) as slow,
+            await Client.open(node.port) as slower,
+        ):
+            await welcome.hello()
+            slow.write(upgrade_request("/realtime/")[:-2])
+            slower.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na")
+            assert await asyncio.wait_for(silent.reader.read(), PATIENCE) == b""
+            for one in (slow, slower):
+                line, _ = await one.response()
+                assert line == "HTTP/1.1 408 Request Timeout"
+                assert (await asyncio.wait_for(one.reader.read(), PATIENCE)).startswith(b"slow: ")
+            assert node.metric(sample) == 3
+            assert await welcome.command("echo", number=1) == {"number": 1}
+
+
 def stands_still(node: Server) -> bool:
     """Whether the loop does not even say how much it has to write."""
     return "carillon_unsent_bytes NaN" in node.get(node.internal_port, "/metrics")[1]

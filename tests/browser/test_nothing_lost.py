@@ -381,6 +381,35 @@ def test_events_that_are_lost_or_repeated_on_the_way_are_shown_once_and_in_order
     assert between.said("chat.resume")
 
 
+def test_an_answer_moves_no_position_over_what_was_lost_before_it(
+    open_browser: Open, deployment: Deployment, room: str
+) -> None:
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", deployment.port(2))
+    lost = {"lost of Bob", "said by Ada"}
+
+    def lose_once(frame: Frame) -> list[Frame]:
+        text = frame["data"].get("text") if frame.get("event") == "chat.message_posted" else None
+        if text not in lost:
+            return [frame]
+        lost.remove(text)
+        return []
+
+    between = Interference(events=lose_once)
+    ada.page.route_web_socket("**/realtime/", between.route)
+    ada.page.reload()
+    ada.wait_until_joined()
+    bob.say("lost of Bob")
+    until(ada, lambda: "lost of Bob" not in lost)
+    ada.say("said by Ada")
+    until(ada, lambda: not lost and not kept_unsent(ada.page))  # it was answered
+    assert not between.said("chat.resume")
+    bob.say("last of Bob")
+    for person in (ada, bob):
+        person.sees("last of Bob")
+        assert person.texts() == ["lost of Bob", "said by Ada", "last of Bob"]
+
+
 def test_whoever_is_told_to_begin_anew_gets_a_snapshot_and_goes_on_from_there(
     open_browser: Open, deployment: Deployment, room: str
 ) -> None:

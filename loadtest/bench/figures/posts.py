@@ -127,9 +127,7 @@ def _figures(way: Way) -> list[Row]:
             at_most=REPLY_MILLISECONDS,
         ),
         _row(f"bare batches into PostgreSQL, posts {way.name}", "/s", way.samples(lambda one: one.bare)),
-        _row(
-            f"the longest of these batches, {way.name}", "ms", way.samples(lambda one: one.bare_longest)
-        ),
+        _row(f"the longest of these batches, {way.name}", "ms", way.samples(lambda one: one.bare_longest)),
         _row(f"posts {way.name} in one transaction", "", way.samples(lambda one: one.batch)),
         _row(f"of one core by the node, {way.name}", "%", way.samples(lambda one: 100 * one.node)),
         _row(f"of one core by PostgreSQL, {way.name}", "%", way.samples(lambda one: 100 * one.postgres)),

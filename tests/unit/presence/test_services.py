@@ -10,12 +10,14 @@ import pytest
 from app.presence import services
 from app.presence.services import ROSTER_LIMIT, presence_of
 from app.realtime.connection import Batch
+from app.realtime.event import EncodedEvent
 from app.realtime.identity import Identity
 from app.realtime.memory_broker import MemoryBroker
 from app.realtime.node import Node
 
 ADA = Identity("u1", "ada")
 BOB = Identity("g2", "bob", guest=True)
+EVE = Identity("u3", "eve")
 
 
 class Audience:
@@ -72,6 +74,29 @@ async def test_whoever_leaves_one_node_leaves_all(nodes: list[Node]) -> None:
     presence_of(nodes[0]).leave("lobby", ADA.id, "c")
     await until(lambda: second.names("presence.left") == ["ada"])
     await until(lambda: second.roster() == ["bob"])
+
+
+async def test_a_change_that_the_bus_lost_is_asked_for_at_the_next_beat(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(nodes[0], ADA)
+    enter(nodes[1], BOB)
+    second = Audience(nodes[1])
+    await until(lambda: second.roster() == ["ada", "bob"])
+    publish = nodes[0].publish
+    lost: list[EncodedEvent] = []
+
+    def lose_one(group: str, event: EncodedEvent) -> None:
+        if lost or b'"left":["u1"]' not in bytes(event.payload):
+            publish(group, event)
+        else:
+            lost.append(event)
+
+    monkeypatch.setattr(nodes[0], "publish", lose_one)
+    enter(nodes[0], EVE)  # without anybody it would forget the room
+    presence_of(nodes[0]).leave("lobby", ADA.id, "c")
+    await until(lambda: lost)
+    await until(lambda: second.roster() == ["bob", "eve"])
 
 
 async def test_a_room_without_people_costs_nothing(nodes: list[Node]) -> None:

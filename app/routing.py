@@ -6,7 +6,8 @@ from django.conf import settings
 from django.urls import path, re_path
 
 from app.accounts.consumers import AccountTasks
-from app.accounts.middleware import IdentityMiddleware, OriginCheck, refuse
+from app.accounts.middleware import IdentityMiddleware, OriginCheck
+from app.accounts.refusals import refuse
 from app.chat.consumers import ChatConsumer, ChatTasks, RoomConsumer
 from app.chat.event_stream import event_stream
 from app.chat.models import SLUG_PATTERN

@@ -209,6 +209,7 @@ try:
     SEND_BUFFER_BYTES = env.int("SEND_BUFFER_BYTES", 128 * 2**10, validate=_positive)
     COMMANDS_PER_SECOND = env.float("COMMANDS_PER_SECOND", 20.0, validate=_positive)
     COMMANDS_BURST = env.int("COMMANDS_BURST", 40, validate=_positive)
+    COMMANDS_PER_PERSON = env.float("COMMANDS_PER_PERSON", 5 * COMMANDS_PER_SECOND, validate=_positive)
     ROOMS_PER_CONNECTION = env.int("ROOMS_PER_CONNECTION", 128, validate=_positive)
     PING_SECONDS = env.float("PING_SECONDS", 25.0, validate=_positive)
     CONNECTION_AGE_SECONDS = env.float("CONNECTION_AGE_SECONDS", 0.0, validate=validate.Range(min=0))

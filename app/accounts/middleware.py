@@ -2,45 +2,24 @@
 (`IdentityMiddleware`). Both fail closed, before accept; a ticket is checked without a wait of any kind.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 from django.conf import settings
 from django.http import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
 from app.accounts import tickets
+from app.accounts.refusals import Receive, Scope, Send, refuse
 from app.accounts.session_lookup import LookupFailed, SessionLookup
 from app.accounts.tickets import TicketRefused
 from app.accounts.verification import Verification
-from app.database.middleware import RETRY_SECONDS
-from app.observability import metrics
 from app.realtime.identity import Identity
 from app.realtime.node import running_node
-from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX, encode_refusal
+from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Any]]
-Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-REFUSALS: Final = {
-    "origin": (403, "expected a page whose origin is allowed (ALLOWED_ORIGINS), or a program with a ticket"),
-    "ticket_expired": (401, "the ticket is too old: ask for a new one"),
-    "ticket_invalid": (401, "the ticket is not one of ours: ask for a new one"),
-    "no_identity": (401, "expected a ticket, or the cookie of a session with an account or a guest"),
-    "subprotocol": (400, f"expected {SUBPROTOCOL} among the subprotocols, this node speaks no other"),
-    "slow": (408, "expected a whole request within REQUEST_SECONDS"),
-    "no_door": (404, "nothing is behind this path: expected one of the doors in docs/protocol.md"),
-    "full": (503, "this node has as many connections as it may have: come back, to another"),
-    "descriptors": (503, "this node may open no more files: come back, to another"),
-    "late": (503, "this node has more to do than it can: come back, to another"),
-    "person_limit": (503, "you have as many connections to this node as one person may have"),
-    "unavailable": (503, "who you are cannot be found out now: try again"),
-}
-"""Reason of a refusal (the label of `connections_refused`) to its HTTP status and what it says."""
-metrics.appear(metrics.connections_refused, REFUSALS)
 
 
 class OriginCheck:
@@ -86,7 +65,9 @@ class IdentityMiddleware:
         else:
             if identity is None:
                 await refuse("no_identity", scope, receive, send)
-            elif scope["type"] == "websocket" and _has_enough(identity):
+            elif wait := _shut_for(identity):
+                await refuse("flooding", scope, receive, send, wait)
+            elif _has_enough(identity):
                 await refuse("person_limit", scope, receive, send)
             else:
                 scope["identity"] = identity
@@ -104,9 +85,14 @@ class IdentityMiddleware:
         return await self._sessions.identity_of(session_key) if session_key else None
 
 
+def _shut_for(identity: Identity) -> float:
+    node = running_node()
+    return 0.0 if node is None else node.people.shut_for(identity.id)
+
+
 def _has_enough(identity: Identity) -> bool:
     node = running_node()
-    return node is not None and node.connections_of(identity.id) >= settings.CONNECTIONS_PER_PERSON
+    return node is not None and node.people.connections_of(identity.id) >= settings.CONNECTIONS_PER_PERSON
 
 
 def _ticket(scope: Scope) -> str | None:
@@ -145,25 +131,3 @@ def _origin_allowed(scope: Scope) -> bool:
     # "*" names no host: where every host is allowed, the Host of a rebound name would be, too.
     hosts = [pattern for pattern in settings.ALLOWED_HOSTS if pattern != "*"]
     return validate_host(split_domain_port(host)[0], hosts)
-
-
-async def refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer an upgrade, or a request, with one of `REFUSALS` instead of accepting it."""
-    metrics.connections_refused.labels(reason).inc()
-    prefix = ""
-    if scope["type"] == "websocket":
-        await receive()
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close"})
-            return
-        prefix = "websocket."
-    status, text = REFUSALS[reason]
-    retry_after = RETRY_SECONDS if status == 503 else None
-    kind, body = b"text/plain; charset=utf-8", f"{reason}: {text}\n".encode()
-    if scope["type"] == "http":
-        kind, body = b"application/json", encode_refusal(reason, text, retry_after)
-    headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
-    if retry_after is not None:
-        headers.append((b"retry-after", b"%d" % retry_after))
-    await send({"type": f"{prefix}http.response.start", "status": status, "headers": headers})
-    await send({"type": f"{prefix}http.response.body", "body": body})

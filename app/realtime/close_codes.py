@@ -19,6 +19,7 @@ DRAIN: Final = 1012
 SLOW_CONSUMER: Final = 4000
 PONG_TIMEOUT: Final = 4001
 CONSUMER_FAILED: Final = 4002
+FLOODED: Final = 4003
 
 UNAUTHENTICATED: Final = 4500
 TOO_MANY_INVALID_FRAMES: Final = 4501
@@ -35,6 +36,7 @@ REASONS: Final[dict[int, str]] = {
     SLOW_CONSUMER: "unsent output passed its budget: reconnect",
     PONG_TIMEOUT: "no answer to a ping: reconnect",
     CONSUMER_FAILED: "the consumer failed: reconnect",
+    FLOODED: "too many commands: reconnect later",
     UNAUTHENTICATED: "no valid ticket or session",
     TOO_MANY_INVALID_FRAMES: "too many invalid frames",
     IDENTITY_REVOKED: "this account may no longer connect",

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import cache, partial
+from random import random
 from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
@@ -18,12 +19,13 @@ from django.conf import settings
 
 from app.observability import metrics
 from app.realtime import close_codes, protocol
-from app.realtime.connection import RELEASABLE, Connection, Receiver
+from app.realtime.connection import RELEASABLE, Connection, Receiver, Released
 from app.realtime.event import Event, encode_event, encode_frame
 from app.realtime.handlers import Handler, Later, Reply, command, handler_of
 from app.realtime.identity import Identity
 from app.realtime.mailbox_connection import MailboxConnection, Receive, Send
 from app.realtime.node import EVERYONE, Node, current_node
+from app.realtime.people import FLOOD_SECONDS
 from app.realtime.protocol import Command, CommandError, InvalidFrame, Ping
 from app.realtime.rate_limit import TokenBucket
 
@@ -169,7 +171,7 @@ class RealtimeConsumer:
         )
 
     def _opened(self, scope: Scope) -> None:
-        self.node.came(self.identity.id)
+        self.node.people.came(self.identity.id)
         self.node.hub.subscribe(EVERYONE, self.connection)
         for callback in scope.get("on_accept", ()):
             callback(self.connection)
@@ -199,10 +201,10 @@ class RealtimeConsumer:
                 self.connection.close(close_codes.TOO_MANY_INVALID_FRAMES)
             return
         if self._bucket is None:
-            self._bucket = TokenBucket(settings.COMMANDS_PER_SECOND, settings.COMMANDS_BURST)
+            self._bucket = self.node.people.bucket_for(self.identity.id)
         wait = self._bucket.take()
         if wait:
-            self._refuse(received.id, CommandError("rate_limited", "too many commands", retry_after=wait))
+            self._too_fast(received.id, wait)
         elif self._task is None and self._later is None:
             self._run(received)
         else:
@@ -211,6 +213,12 @@ class RealtimeConsumer:
             self._waiting.append(received)
             if len(self._waiting) == COMMANDS_WAITING:
                 self.connection.pause_reading()
+
+    def _too_fast(self, command_id: int, wait: float) -> None:
+        self._refuse(command_id, CommandError("rate_limited", "too many commands", retry_after=wait))
+        if not self.node.people.refused(self.identity.id):
+            self.send(Released(FLOOD_SECONDS * (1 + random())))  # noqa: S311  # it spreads clients
+            self.close(close_codes.FLOODED)
 
     def _run(self, received: Command) -> None:
         try:
@@ -313,7 +321,7 @@ class RealtimeConsumer:
             self._task.cancel()
         if self.node.hub.is_member(EVERYONE, self.connection):
             self.node.hub.unsubscribe(EVERYONE, self.connection)
-            self.node.went(self.identity.id)
+            self.node.people.went(self.identity.id)
         groups, self._groups = self._groups or (), None
         for group in groups:
             self.node.unsubscribe(group, self.connection)

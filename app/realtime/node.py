@@ -26,6 +26,7 @@ from app.realtime.delivery_questions import Deliveries, DeliveryQuestions
 from app.realtime.envelope import Envelope, StreamEnvelope, UnknownEnvelope
 from app.realtime.event import Delivery, EncodedEvent, Event, encode_event
 from app.realtime.hub import Hub
+from app.realtime.people import People
 from app.realtime.stream import Position, StreamEvent
 from app.realtime.streams import Streams
 
@@ -79,7 +80,7 @@ class Node:
         self._before_stop: list[Callable[[], Awaitable[None]]] = []
         self._counter = 0
         self._connections = 0
-        self._people: dict[str, int] = {}
+        self.people = People()
         self._listeners: dict[str, Listener] = {}
         self.beacons: Beacons | None = None
         self.questions = DeliveryQuestions(
@@ -154,20 +155,6 @@ class Node:
         """A name for one connection, unique over all nodes: for logs and for people who ask."""
         self._connections += 1
         return f"{self.incarnation.hex()}-{self._connections:x}"
-
-    def came(self, person: str) -> None:
-        """One more connection of this person's."""
-        self._people[person] = self._people.get(person, 0) + 1
-
-    def went(self, person: str) -> None:
-        """One less."""
-        left = self._people.pop(person, 1) - 1
-        if left:
-            self._people[person] = left
-
-    def connections_of(self, person: str) -> int:
-        """How many connections this person has here."""
-        return self._people.get(person, 0)
 
     def subscribe(self, group: str, subscriber: Subscriber) -> "Future[None]":
         """Attach `subscriber` at once. Done when other nodes' events arrive too, or the bus is known down."""

@@ -4,15 +4,12 @@ The node that refuses is still well for those it has; so whoever is refused shou
 """
 
 import resource
-from random import randint
 from time import monotonic
 from typing import Final
 
 from django.conf import settings
 
 TICK_SECONDS: Final = 0.1
-RETRY_SECONDS: Final = (1, 10)
-"""Whoever is refused is told to come back within so long, each at another moment."""
 
 
 class Admission:
@@ -38,11 +35,6 @@ class Admission:
         if self._places is None:
             self._places = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - settings.DESCRIPTORS_RESERVED
         return "descriptors" if connections >= self._places else None
-
-
-def retry_after() -> int:
-    """Seconds, drawn anew for each."""
-    return randint(*RETRY_SECONDS)  # noqa: S311  # it spreads clients
 
 
 admission: Final = Admission()

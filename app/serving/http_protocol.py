@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from app.accounts.middleware import REFUSALS
+from app.accounts.refusals import REFUSALS
 from app.observability import metrics
 from app.realtime import close_codes
 from app.realtime.connection import CLOSE_SECONDS, RELEASABLE, Connection

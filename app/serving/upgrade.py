@@ -15,13 +15,12 @@ from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from websockets.utils import accept_key
 
-from app.accounts.middleware import REFUSALS
+from app.accounts.refusals import REFUSALS, retry_after
 from app.observability import metrics
 from app.realtime import close_codes
 from app.realtime.connection import Receiver
 from app.realtime.consumers import DIRECT_EXTENSION
 from app.realtime.event import text_frame
-from app.serving.admission import retry_after
 from app.serving.deadlines import unfinished
 from app.serving.direct_connection import DirectConnection
 

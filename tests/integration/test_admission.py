@@ -117,7 +117,7 @@ def test_one_person_gets_no_more_connections_than_a_person_may_have(tmp_path: Pa
             ada.connect(origin=door.origin, cookie=True)
         response = refusal.value.response
         assert response.status_code == 503
-        assert response.headers["Retry-After"] == "1"
+        assert 1 <= int(response.headers["Retry-After"]) <= 10
         assert response.body.startswith(b"person_limit: ")
         open_.enter_context(bob.connect(origin=door.origin, cookie=True))
         first.close()

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 import app
-from app.accounts.middleware import REFUSALS
+from app.accounts.refusals import REFUSALS
 from app.observability import metrics
 from app.observability.weighted_histogram import WeightedHistogram
 from app.realtime.close_codes import REASONS

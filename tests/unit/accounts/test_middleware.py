@@ -7,7 +7,8 @@ from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from app.accounts import tickets
-from app.accounts.middleware import IdentityMiddleware, OriginCheck, Receive, Scope, Send
+from app.accounts.middleware import IdentityMiddleware, OriginCheck
+from app.accounts.refusals import Receive, Scope, Send
 from app.accounts.tickets import Claim
 from app.realtime.identity import Identity
 from tests.unit.accounts.wire import Arrived, http, outcome, websocket

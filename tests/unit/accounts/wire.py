@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.accounts.middleware import Application, Receive, Scope, Send
+from app.accounts.middleware import Application
+from app.accounts.refusals import Receive, Scope, Send
 
 
 class Arrived:

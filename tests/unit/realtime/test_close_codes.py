@@ -21,9 +21,12 @@ def test_our_own_codes_are_in_the_ranges_by_which_clients_decide() -> None:
 
 
 def test_who_can_mend_it_by_coming_back_is_told_to() -> None:
-    assert {close_codes.SLOW_CONSUMER, close_codes.PONG_TIMEOUT, close_codes.CONSUMER_FAILED} <= set(
-        range(4000, 4500)
-    )
+    assert {
+        close_codes.SLOW_CONSUMER,
+        close_codes.PONG_TIMEOUT,
+        close_codes.CONSUMER_FAILED,
+        close_codes.FLOODED,
+    } <= set(range(4000, 4500))
     assert {
         close_codes.UNAUTHENTICATED,
         close_codes.TOO_MANY_INVALID_FRAMES,

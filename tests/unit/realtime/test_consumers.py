@@ -20,6 +20,7 @@ from app.realtime.handlers import Later, Reply, command
 from app.realtime.identity import Identity
 from app.realtime.memory_broker import MemoryBroker
 from app.realtime.node import EVERYONE, Node, current_node
+from app.realtime.people import FLOOD_SECONDS, REFUSED_BURSTS
 from app.realtime.protocol import INVALID_FRAMES_ALLOWED, CommandError
 from app.realtime.publisher import publish
 
@@ -553,10 +554,37 @@ async def test_too_many_commands_are_told_when_to_try_again(connect: Connect, se
     assert client.wire.closed_with is None
 
 
+async def test_who_goes_on_sending_is_told_when_to_come_back_and_closed(
+    connect: Connect, settings: Settings
+) -> None:
+    settings.COMMANDS_PER_SECOND, settings.COMMANDS_BURST = 0.5, 3
+    client = await connect()
+    for _ in range(3 + REFUSED_BURSTS * 3 + 5):
+        client.send("ping")
+    await until(lambda: client.wire.closed_with)
+    assert client.wire.closed_with == close_codes.FLOODED
+    *_, told = client.wire.frames
+    assert told["event"] == "connection.released"
+    assert FLOOD_SECONDS <= told["data"]["retry_after"] <= 2 * FLOOD_SECONDS
+    refused = [frame for frame in client.wire.frames if "error" in frame]
+    assert len(refused) == REFUSED_BURSTS * 3 + 1
+
+
+async def test_one_persons_connections_share_what_a_person_may_send(
+    connect: Connect, settings: Settings
+) -> None:
+    settings.COMMANDS_PER_SECOND, settings.COMMANDS_BURST = 0.5, 3
+    settings.COMMANDS_PER_PERSON = 0.5
+    first, second = await connect(), await connect()
+    for _ in range(3):
+        assert "reply" in await first.command("ping")
+    assert (await second.command("ping"))["error"]["code"] == "rate_limited"
+
+
 async def test_a_flood_behind_a_slow_command_stops_reading_and_loses_nothing(
     connect: Connect, settings: Settings
 ) -> None:
-    settings.COMMANDS_PER_SECOND = settings.COMMANDS_BURST = 10_000
+    settings.COMMANDS_PER_PERSON = settings.COMMANDS_PER_SECOND = settings.COMMANDS_BURST = 10_000
     client = await connect()
     ids = [client.send("wait" if number % 7 == 0 else "echo", str(number)) for number in range(200)]
     await settle()

@@ -37,6 +37,25 @@ def test_without_a_time_it_asks_the_clock() -> None:
     assert bucket.take() > 0
 
 
+def test_several_within_one_get_no_more_together_than_it_allows() -> None:
+    whole = TokenBucket(per_second=10, burst=5, now=0)
+    parts = [TokenBucket(per_second=10, burst=3, now=0, within=whole) for _ in range(3)]
+    taken = [[part.take(0) for _ in range(4)] for part in parts]
+    assert [waits.count(0) for waits in taken] == [3, 2, 0]
+    assert parts[2].take(0) == pytest.approx(0.1)
+    assert parts[2].take(0.1) == 0
+
+
+def test_what_the_whole_refuses_costs_the_part_nothing() -> None:
+    whole = TokenBucket(per_second=1, burst=1, now=0)
+    part = TokenBucket(per_second=1, burst=2, now=0, within=whole)
+    assert part.take(0) == 0
+    for _ in range(10):
+        assert part.take(0) > 0
+    assert part.take(1) == 0
+    assert part.take(2) == 0
+
+
 @given(
     st.floats(0.1, 100),
     st.integers(1, 50),

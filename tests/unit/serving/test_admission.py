@@ -4,7 +4,7 @@ import pytest
 from pytest_django import Settings
 
 from app.serving import admission as module
-from app.serving.admission import RETRY_SECONDS, TICK_SECONDS, Admission, retry_after
+from app.serving.admission import TICK_SECONDS, Admission
 
 
 class Clock:
@@ -71,10 +71,3 @@ def test_a_node_keeps_files_for_everything_else(
     monkeypatch.setattr("resource.getrlimit", lambda kind: (1_024, 4_096))
     assert admission.refusal(767) is None
     assert admission.refusal(768) == "descriptors"
-
-
-def test_who_is_refused_together_does_not_come_back_together() -> None:
-    drawn = {retry_after() for _ in range(200)}
-    assert len(drawn) > 5
-    assert min(drawn) >= RETRY_SECONDS[0]
-    assert max(drawn) <= RETRY_SECONDS[1]

@@ -120,14 +120,15 @@ fmt: .venv/dev ## format, and mend what the linter can
 lock: .venv/dev ## compile requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements/app.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt requirements/reload.in -o requirements/reload.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt -c requirements/reload.txt --extra traces pyproject.toml -o requirements/traces.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/app.txt pyproject.toml requirements/run.in -o requirements/run.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/run.txt pyproject.toml requirements/run.in requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/run.txt -c requirements/traces.txt --extra traces pyproject.toml requirements/run.in requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/load.in -o requirements/load.txt
 
 ## Ship it
-image: ## the container image, as IMAGE=carillon TAG=(the version); TARGET=dev is the one that follows edits
+image: ## the container image, as IMAGE=carillon TAG=(the version); TARGET=dev is the one that follows edits, TRACES=1 can trace
 	@$(if $(CONTAINER_TOOL),,echo "carillon: needs docker or podman; CONTAINER_TOOL=... names another" >&2; exit 1)
-	$(CONTAINER_TOOL) build --file docker/Dockerfile --target $(or $(TARGET),runtime) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude '*') --tag $(IMAGE):$(TAG) .
+	$(CONTAINER_TOOL) build --file docker/Dockerfile --target $(or $(TARGET),runtime) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude '*')$(if $(TRACES), --build-arg REQUIREMENTS=traces) --tag $(IMAGE):$(TAG) .
 	@echo "carillon: built $(IMAGE):$(TAG)$(if $(REGISTRY),,. Next: make push REGISTRY=registry.example.org/you)"
 
 push: ## build the image and push it to REGISTRY=registry.example.org/you

@@ -6,6 +6,7 @@ has a default, and a wrong value ends the start with one line that names the var
 
 import re
 import sys
+from importlib.util import find_spec
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,11 @@ try:
     DEBUG = env.bool("DEBUG", False)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     LOG_FORMAT = env.str("LOG_FORMAT", "text", validate=validate.OneOf(["text", "json"]))
+    TRACES_RATIO = env.float("TRACES_RATIO", 0.0, validate=validate.Range(0, 1))
+    if TRACES_RATIO and find_spec("opentelemetry") is None:
+        raise EnvError(
+            'Environment variable "TRACES_RATIO" invalid: above 0 it needs requirements/traces.txt installed'
+        )
 
     # --- Secrets: no default in production -------------------------------------------------------------
     _keys = env.list("SECRET_KEYS", [] if PRODUCTION else ["development-only-and-public-" + "x" * 32])
@@ -457,6 +463,7 @@ LOGGING = {
     "loggers": {
         "psycopg.pool": {"filters": ["not_of_an_outage"]},
         "django.request": {"filters": ["not_503"]},
+        "opentelemetry.exporter": {"level": "ERROR"},  # once for each batch that is lost, not for each try
         # For LOG_FORMAT=json, where gunicorn takes this configuration for its own.
         "gunicorn.error": {"propagate": True},
     },

@@ -2,8 +2,10 @@
 
 from asyncio import Future
 
+from app.journal.databases import own_backend
 from app.journal.entry import Entry, Stored
 from app.journal.reader import Reader
+from app.journal.traced_backend import TracedBackend
 from app.journal.writer import Writer
 from app.realtime.node import Node
 
@@ -14,7 +16,10 @@ class Journal:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._reader = Reader()
-        self._writer = Writer(node.streams.committed)
+        backend = own_backend()
+        self._writer = Writer(
+            node.streams.committed, TracedBackend(backend, node.traces) if node.traces else backend
+        )
         self._writer.start()
         node.streams.start(self._reader.read)
         node.before_stop(self._stop)

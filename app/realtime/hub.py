@@ -35,7 +35,7 @@ class _Group:
         self.since = 0.0
 
 
-class _Job:
+class Job:
     """One group's batch on its way to the members that the group had when the batch was closed."""
 
     __slots__ = ("batch", "bytes", "deliveries", "end", "first", "group", "recipients", "since", "written")
@@ -72,7 +72,7 @@ class Hub:
         self._schedule = schedule
         self._groups: dict[str, _Group] = {}
         self._pending: dict[_Group, None] = {}
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._scheduled = False
 
     def subscribe(self, group: str, subscriber: Subscriber) -> bool:
@@ -109,7 +109,7 @@ class Hub:
             return False
         if entry in self._pending:
             del self._pending[entry]
-            self._jobs.append(_Job(entry))
+            self._jobs.append(Job(entry))
         for job in self._jobs:
             if job.group is entry:
                 self._write_to(job, set(job.recipients[job.written :]).intersection(leaving))
@@ -158,13 +158,13 @@ class Hub:
             if not self._jobs:
                 # Only now: what is published while earlier jobs are written joins into one batch, so a node
                 # that falls behind writes larger batches instead of collecting jobs.
-                self._jobs.extend(map(_Job, self._pending))
+                self._jobs.extend(map(Job, self._pending))
                 self._pending.clear()
             budget -= self._write(self._jobs[0], budget)
         if not self.idle():
             self._schedule_flush()
 
-    def _write(self, job: _Job, budget: int) -> int:
+    def _write(self, job: Job, budget: int) -> int:
         """Write the job's next part; drop the job when it is through. Returns how many writes it took."""
         part = job.recipients[job.written : job.written + budget]
         job.written += len(part)
@@ -181,7 +181,7 @@ class Hub:
             )
         return max(1, len(part))
 
-    def _write_to(self, job: _Job, subscribers: Iterable[Subscriber]) -> None:
+    def _write_to(self, job: Job, subscribers: Iterable[Subscriber]) -> None:
         group, first, whole = job.group, job.first, job.batch
         writes = 0
         for subscriber in subscribers:

@@ -10,7 +10,7 @@ from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -21,6 +21,7 @@ from app.realtime import beacons, envelope
 from app.realtime.beacons import Beacons
 from app.realtime.broker import Broker
 from app.realtime.connection import Subscriber
+from app.realtime.delivery_account import DeliveryAccount
 from app.realtime.delivery_questions import GROUP as DELIVERY_QUESTIONS
 from app.realtime.delivery_questions import Deliveries, DeliveryQuestions
 from app.realtime.envelope import Envelope, StreamEnvelope, UnknownEnvelope
@@ -29,6 +30,10 @@ from app.realtime.hub import Hub
 from app.realtime.people import People
 from app.realtime.stream import Position, StreamEvent
 from app.realtime.streams import Streams
+from app.realtime.traced import TracedAccount, TracedHub, publishing, receiving
+
+if TYPE_CHECKING:  # its libraries are optional
+    from app.observability.traces import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -62,19 +67,23 @@ class Node:
     `incarnation` is random and drawn when the node is made, so after any fork: a restarted node is another.
     """
 
-    def __init__(self, name: str, broker: Broker) -> None:
+    def __init__(self, name: str, broker: Broker, traces: "Traces | None" = None) -> None:
+        loop = asyncio.get_running_loop()
         self.name = name
         self.incarnation = secrets.token_bytes(8)
         self.broker = broker
-        self.hub = Hub(asyncio.get_running_loop().call_soon)
+        self.traces = traces
+        self.hub = TracedHub(loop.call_soon) if traces else Hub(loop.call_soon)
         self.streams = Streams(
             self.hub,
             broker.subscribe,
             self._release,
-            self._stream_to_bus,
+            publishing(traces, self._stream_to_bus) if traces else self._stream_to_bus,
             self.healthy,
+            account=TracedAccount(loop.time, traces) if traces else DeliveryAccount(loop.time),
             catch_up_bytes=bytes_at_once(),
         )
+        self._stream_event = receiving(traces, self.streams.arrived) if traces else self.streams.arrived
         self.ending: AsyncGenerator[None, None] | None = None
         self._parts: dict[Callable[[Node], Any], Any] = {}
         self._before_stop: list[Callable[[], Awaitable[None]]] = []
@@ -141,6 +150,8 @@ class Node:
                 logger.exception("a part of the node failed to end")
         await self.streams.stop()
         await self.broker.stop()
+        if self.traces:
+            await self.traces.stop()
 
     def publish(self, group: str, event: EncodedEvent) -> bool:
         """Deliver to this node's members of `group` at the end of the tick, and hand it to the bus.
@@ -224,7 +235,7 @@ class Node:
             else:
                 heard += 1
             if isinstance(received, StreamEnvelope):
-                self.streams.arrived(group, received.event)
+                self._stream_event(group, received.event)
                 continue
             listener = self._listeners.get(group)
             if listener is None:
@@ -259,7 +270,7 @@ def current_node() -> Node:
     loop = asyncio.get_running_loop()
     node = _nodes.get(loop)
     if node is None:
-        node = _nodes[loop] = make_node()
+        node = _nodes[loop] = make_node(_traces())
         node.ending = _end_with_loop(node)
         with suppress(StopIteration):
             node.ending.__anext__().send(None)  # runs to its `yield`, which waits for nothing
@@ -288,10 +299,17 @@ async def stop_node() -> None:
         await node.stop()
 
 
-def make_node() -> Node:
+def make_node(traces: "Traces | None" = None) -> Node:
     """A node as the settings describe it."""
     broker: Broker = import_string(settings.REALTIME_BROKER)()
-    return Node(settings.NODE_NAME, broker)
+    return Node(settings.NODE_NAME, broker, traces)
+
+
+def _traces() -> "Traces | None":
+    if not settings.TRACES_RATIO:
+        return None
+    make: type[Traces] = import_string("app.observability.traces.Traces")
+    return make(settings.NODE_NAME, settings.TRACES_RATIO)
 
 
 @asynccontextmanager

@@ -80,17 +80,18 @@ class Streams:
         to_bus: Callable[[str, StreamEvent], bool],
         healthy: Callable[[], bool],
         *,
+        account: DeliveryAccount,
         catch_up_bytes: int,
     ) -> None:
         self.healthy = healthy
         """Whether the bus is thought to bring everything."""
+        self.account = account
         self._hub = hub
         self._keep = keep
         self._release = release
         self._to_bus = to_bus
         self._catch_up_bytes = catch_up_bytes
         self._loop = asyncio.get_running_loop()
-        self.account = DeliveryAccount(self._loop.time)
         self._held_bytes = HeldBytes()
         self._streams: dict[str, _Active] = {}
         self._schedule: StreamSchedule[_Active] = StreamSchedule()

@@ -73,9 +73,11 @@ def test_a_build_sees_what_the_image_needs_and_nothing_else() -> None:
     assert everything == "*"
     let_in = {rule[1:] for rule in rules if rule.startswith("!")}
     copied = {
-        rest.rpartition(" ")[0].split()[-1]
+        source
         for word, rest in instructions()
         if word == "COPY" and "--from=" not in rest
+        for source in rest.split()[:-1]
+        if not source.startswith("--")
     }
     assert let_in == copied
     assert all((ROOT / path).exists() for path in let_in)

@@ -117,22 +117,24 @@ def test_every_make_target_is_explained_and_is_no_file() -> None:
 
 def test_the_locked_requirements_are_in_step_with_what_is_asked_for() -> None:
     app = asked_for(project()["dependencies"])
+    traces = app | asked_for(project()["optional-dependencies"]["traces"])
     run = app | asked_for((ROOT / "requirements" / "run.in").read_text().splitlines())
-    dev = run | asked_for((ROOT / "requirements" / "dev.in").read_text().splitlines())
-    for name, asked in (("app.txt", app), ("run.txt", run), ("dev.txt", dev)):
+    dev = run | traces | asked_for((ROOT / "requirements" / "dev.in").read_text().splitlines())
+    for name, asked in (("app.txt", app), ("traces.txt", traces), ("run.txt", run), ("dev.txt", dev)):
         assert not asked - locked(name).keys(), f"run `make lock`: {name} lacks {asked - locked(name).keys()}"
     assert locked("app.txt").items() <= locked("run.txt").items() <= locked("dev.txt").items()
+    assert locked("app.txt").items() <= locked("traces.txt").items() <= locked("dev.txt").items()
     reload = asked_for((ROOT / "requirements" / "reload.in").read_text().splitlines())
     assert not reload - locked("reload.txt").keys(), "run `make lock`"
     load = asked_for((ROOT / "requirements" / "load.in").read_text().splitlines())
     assert not load - locked("load.txt").keys(), "run `make lock`"
     assert "gevent" not in locked("dev.txt"), "gevent and the tests' event loops do not go together"
-    for name in locked("reload.txt").keys() & locked("app.txt").keys():  # they share a virtual environment
-        assert locked("reload.txt")[name] == locked("app.txt")[name], f"run `make lock`: {name}"
+    for name in locked("reload.txt").keys() & locked("traces.txt").keys():  # they share a virtual environment
+        assert locked("reload.txt")[name] == locked("traces.txt")[name], f"run `make lock`: {name}"
 
 
 def test_every_locked_requirement_has_its_hashes() -> None:
-    for name in ("app.txt", "reload.txt", "run.txt", "dev.txt", "load.txt"):
+    for name in ("app.txt", "reload.txt", "traces.txt", "run.txt", "dev.txt", "load.txt"):
         text = (ROOT / "requirements" / name).read_text()
         for requirement in re.split(r"\n(?=\S)", text):
             assert "--hash=sha256:" in requirement or not requirement.strip(), f"{name}: {requirement[:60]}"

@@ -144,6 +144,7 @@ def test_an_origin_that_no_browser_sends_ends_the_start(monkeypatch: pytest.Monk
     [
         ("ENVIRONMENT", "staging", "one of"),
         ("LOG_LEVEL", "loud", "one of"),
+        ("TRACES_RATIO", "1.5", "less than or equal to 1"),
         ("CHANNEL_LAYER", "pigeons", "one of"),
         ("NODE_NAME", "node 1", "letters"),
         ("NODE_NAME", "node-1\n", "letters"),
@@ -210,6 +211,14 @@ def test_a_bad_value_leaves_no_traceback_and_an_exit_code(tmp_path: Path) -> Non
     assert ended.stderr.splitlines() == [
         'carillon: Environment variable "PUBLIC_PORT" invalid: Not a valid integer.'
     ]
+
+
+def test_traces_without_their_libraries_end_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, TRACES_RATIO="0.5")["TRACES_RATIO"] == 0.5
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert read(monkeypatch, TRACES_RATIO="0")["TRACES_RATIO"] == 0
+    said = complaint(monkeypatch, TRACES_RATIO="0.5")
+    assert '"TRACES_RATIO"' in said and "requirements/traces.txt" in said
 
 
 @pytest.mark.parametrize("debug", [True, False])

@@ -177,7 +177,7 @@ async def test_an_event_of_a_stream_travels_with_its_place_and_its_echo_is_dropp
     ((group, data),) = bus.published
     assert group == "room"
     assert envelope.unpack(data) == StreamEnvelope(node.incarnation, 1, stored)
-    with patch.object(node.streams, "arrived") as arrived:
+    with patch.object(node, "_stream_event") as arrived:
         bus.deliver([*bus.published, ("room", envelope.pack(StreamEnvelope(b"anothers", 1, stored)))])
     arrived.assert_called_once_with("room", stored)
 

@@ -13,6 +13,7 @@ from app.chat.event_stream import event_stream
 from app.chat.models import SLUG_PATTERN
 from app.journal.consumers import JournalTasks
 from app.markers.consumers import MarkerConsumer
+from app.serving.admission import Welcome
 
 # Django's stubs know views only; Channels routes ASGI applications by the same patterns.
 websocket_urlpatterns = [
@@ -30,7 +31,7 @@ websocket_urlpatterns = [
 http_urlpatterns = [
     re_path(
         rf"^rooms/(?P<slug>{SLUG_PATTERN})/events/\Z",
-        OriginCheck(IdentityMiddleware(event_stream)),  # type: ignore[arg-type]
+        Welcome(OriginCheck(IdentityMiddleware(event_stream))),  # type: ignore[arg-type]
     ),
 ]
 

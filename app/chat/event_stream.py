@@ -86,6 +86,8 @@ async def event_stream(scope: Scope, receive: Receive, send: Send) -> None:
         await _answer(send, 400, CommandError("invalid_data", str(error)))
         return
     listener = _Listener(scope, receive, send)
+    people, person = current_node().people, scope["identity"].id
+    people.came(person)
     metrics.connections.labels("events").inc()
     try:
         await listener.serve(after)
@@ -94,6 +96,7 @@ async def event_stream(scope: Scope, receive: Receive, send: Send) -> None:
             raise
     finally:
         metrics.connections.labels("events").dec()
+        people.went(person)
         await listener.stop()
 
 

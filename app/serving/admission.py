@@ -4,10 +4,13 @@ The node that refuses is still well for those it has; so whoever is refused shou
 """
 
 import resource
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
 from django.conf import settings
+
+from app.accounts.refusals import Receive, Scope, Send, refuse
 
 TICK_SECONDS: Final = 0.1
 
@@ -16,6 +19,8 @@ class Admission:
     """One node's. `tick` is called ten times a second, by the loop that serves the connections."""
 
     def __init__(self) -> None:
+        self.connections: Callable[[], int] = lambda: 0
+        """How many the server has open, of whatever kind."""
         self._due = float("inf")
         self._lag = 0.0
         self._places: int | None = None
@@ -38,3 +43,18 @@ class Admission:
 
 
 admission: Final = Admission()
+
+
+class Welcome:
+    """ASGI: lets a request for a response without an end through only where one more connection is welcome.
+    The server asks for upgrades itself, earlier."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reason = admission.refusal(admission.connections() - 1)  # without this one
+        if reason is None:
+            await self.app(scope, receive, send)
+        else:
+            await refuse(reason, scope, receive, send)

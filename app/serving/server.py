@@ -62,6 +62,7 @@ class NodeServer(Server):
         watch_pool()
         watch_unsent(self._direct_connections)
         node = current_node()
+        admission.connections = lambda: len(self.server_state.connections)
         self._headroom = Headroom(settings.ACCEPT_PER_SECOND)
         beacons = node.start_beacons()
         beacons.accepts = self._accepts
@@ -112,12 +113,18 @@ class NodeServer(Server):
         """Called by uvicorn ten times a second."""
         health.beat()
         admission.tick()
-        too_long = asyncio.get_running_loop().time() - settings.REQUEST_SECONDS
-        for one in unfinished.begun_until(too_long):
-            one.out_of_time()
+        self._end_unfinished()
         if counter % 10 == 0:
             self._headroom.sample(monotonic(), thread_time())
         return await super().on_tick(counter)
+
+    def _end_unfinished(self) -> None:
+        """Whoever did not say in time what they want. What fails in here would end the node."""
+        for one in unfinished.begun_until(asyncio.get_running_loop().time() - settings.REQUEST_SECONDS):
+            try:
+                one.out_of_time()
+            except Exception:
+                logger.exception("a connection could not be ended")
 
     async def _go_on_ticking(self, drain: Drain) -> None:
         """uvicorn does not, once it is to end; gunicorn would think the loop stands still."""
@@ -153,7 +160,7 @@ class NodeServer(Server):
 
     def _accepts(self, loop_lag: float) -> float:
         ready, _ = health.ready()
-        welcome = ready and admission.refusal(len(self.server_state.connections)) is None
+        welcome = ready and admission.refusal(admission.connections()) is None
         accepts = self._headroom.accepts(loop_lag) if welcome else 0.0
         metrics.accepts.set(accepts)
         return accepts

@@ -56,6 +56,42 @@ async def test_a_node_that_is_full_refuses_and_takes_the_next_when_somebody_has_
             await until_welcome(node, path)
 
 
+async def test_who_listens_to_server_sent_events_counts_and_is_refused_like_anybody(tmp_path: Path) -> None:
+    prepare_database(tmp_path)
+    settings = {"DATA_FOLDER": str(tmp_path), "CONNECTIONS_LIMIT": "2", "CONNECTIONS_PER_PERSON": "1"}
+    with server("carillon", **settings) as node:
+        door = Door(f"http://{HOST}:{node.port}", (HOST, node.port))
+        ada, bob = Visitor(door), Visitor(door)
+        for visitor, name in ((ada, "ada"), (bob, "bob")):
+            await asyncio.to_thread(visitor.enter_as_guest, name)
+        async with await listen(node, ada) as first:
+            assert await status_of(first) == 200
+            async with await listen(node, ada) as again:
+                assert await status_of(again) == 503
+                assert "person_limit" in (await again.reader.read()).decode()
+            async with await listen(node, bob) as second:
+                assert await status_of(second) == 200
+                async with await listen(node, bob) as third:
+                    line, headers = await third.response()
+                    assert line.startswith("HTTP/1.1 503 ")
+                    assert 1 <= int(headers["retry-after"]) <= 10
+                    assert '"code":"full"' in (await third.reader.read()).decode()
+                await refused(node, "full")
+                assert await asyncio.to_thread(bob.ticket), "requests that end are answered"
+
+
+async def listen(node: Server, visitor: Visitor) -> Client:
+    client = await Client.open(node.port)
+    lines = ["GET /rooms/lobby/events/ HTTP/1.1", f"Host: {HOST}:{node.port}", f"Cookie: {visitor.cookie}"]
+    client.write("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+    return client
+
+
+async def status_of(client: Client) -> int:
+    line, _ = await client.response()
+    return int(line.split(" ")[1])
+
+
 async def test_a_node_keeps_descriptors_for_everything_else() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with server(DESCRIPTORS_RESERVED=str(hard - 2)) as node:

@@ -11,6 +11,7 @@ from app.accounts.middleware import IdentityMiddleware, OriginCheck
 from app.accounts.refusals import Receive, Scope, Send
 from app.accounts.tickets import Claim
 from app.realtime.identity import Identity
+from app.realtime.node import current_node
 from tests.unit.accounts.wire import Arrived, http, outcome, websocket
 
 ACCEPTED = ["websocket.accept"]
@@ -99,6 +100,17 @@ async def test_a_program_without_an_origin_needs_a_ticket() -> None:
     assert await outcome(app, websocket(cookie="sessionid=whatever")) == REFUSED
     assert await outcome(app, websocket(ticket="forged")) == [401, "ticket_invalid"]
     assert await outcome(app, websocket(ticket=tickets.issue(GUEST))) == ACCEPTED
+
+
+async def test_who_was_closed_for_flooding_is_not_let_in_before_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticket = tickets.issue(GUEST)
+    app = IdentityMiddleware(Arrived())
+    assert await outcome(app, websocket(ticket=ticket)) == ACCEPTED
+    people = current_node().people
+    monkeypatch.setattr(people, "shut_for", lambda person: 7.0 * (person == GUEST.identity.id))
+    assert await outcome(app, websocket(ticket=ticket)) == [503, "flooding"]
 
 
 async def test_a_server_that_cannot_refuse_with_a_status_closes_before_accept() -> None:

@@ -5,7 +5,7 @@ CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
 IMAGE ?= carillon
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TAG ?= $(VERSION)
-PARALLEL = -n $(or $(PROCESSES),logical) --dist loadscope
+PARALLEL = -n $(or $(WORKERS),logical) --dist loadscope
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
 .DEFAULT_GOAL := help
 .PHONY: help setup run status kill-node drain-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-load test-load-all test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
@@ -55,7 +55,7 @@ clean-data: .venv/run ## forget accounts, rooms and messages of the runs so far
 ## Work on it
 setup: .venv/dev ## virtual environment with everything
 
-test: .venv/dev ## unit and integration tests, with real Redis, Sentinels and PostgreSQL
+test: .venv/dev ## unit and integration tests, with real Redis, Sentinels and PostgreSQL; WORKERS=1 for one after the other
 	env -u DATABASE_URL $(BIN)/python -m pytest $(PARALLEL) tests/integration tests/unit --ignore tests/integration/database
 	$(BIN)/python -m tests.on_postgresql $(PARALLEL) tests/unit/accounts tests/unit/chat tests/unit/database tests/unit/serving/test_witness.py tests/unit/journal tests/integration/database
 

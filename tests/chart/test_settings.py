@@ -28,11 +28,11 @@ def literal(node: ast.expr) -> Any:
 
 
 def in_json_schema(kind: str, check: ast.expr | None) -> dict[str, Any]:
-    """What `env.<kind>(…, validate=<check>)` of app/settings.py is in JSON Schema."""
+    """What `env.<kind>(…, validate=<check>)` of app/settings is in JSON Schema."""
     match check:
         case None:
             return TYPES[kind]
-        case ast.Name(id="_positive"):
+        case ast.Name(id="positive"):
             return {"$ref": f"#/definitions/positive{'Integer' if kind == 'int' else 'Number'}"}
         case ast.Call(func=ast.Attribute(attr="OneOf"), args=[choices]):
             return {"enum": literal(choices)}
@@ -48,7 +48,8 @@ def in_json_schema(kind: str, check: ast.expr | None) -> dict[str, Any]:
 def settings_in_code() -> dict[str, dict[str, Any]]:
     """The name of each setting, and what the schema is to say of it."""
     found = {}
-    for node in ast.walk(ast.parse((ROOT / "app" / "settings.py").read_text())):
+    parts = (ROOT / "app" / "settings").glob("*.py")
+    for node in (node for part in parts for node in ast.walk(ast.parse(part.read_text()))):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="env"), attr=kind), args=[name, *_]):
                 checks = [keyword.value for keyword in node.keywords if keyword.arg == "validate"]

@@ -194,8 +194,8 @@ def test_an_edit_shows_without_a_new_image_and_a_broken_one_does_no_harm(dev: st
         assert shows("/", "<main data-edited")
         edit("observability/health.py", '"live"', '"edited"')
         assert shows("/livez", "edited", internal=True)
-        edit("settings.py", "^import re$", "import re (")
+        edit("settings/__init__.py", "^import sys$", "import sys (")
         assert wait_until(lambda: node.get("/livez", internal=True)[0] == 0, PATIENCE)
-        edit("settings.py", "^import re ($", "import re")
+        edit("settings/__init__.py", "^import sys ($", "import sys")
         assert shows("/livez", "edited", internal=True)
         assert node.execute("sh", "-c", "command -v tar && id -u").split()[-1] == "10001"

@@ -60,9 +60,16 @@ def first_text(call: ast.Call) -> str:
     return str(argument.value)
 
 
+def settings_read() -> Iterator[ast.Call]:
+    """Every `env.kind("NAME", default, …)`."""
+    for path in (ROOT / "app" / "settings").glob("*.py"):
+        for function, call in calls(ast.parse(path.read_text())):
+            if re.fullmatch(r"env\.\w+", function):
+                yield call
+
+
 def settings_in_code() -> set[str]:
-    tree = ast.parse((ROOT / "app" / "settings.py").read_text())
-    return {first_text(call) for function, call in calls(tree) if re.fullmatch(r"env\.\w+", function)}
+    return {first_text(call) for call in settings_read()}
 
 
 def metrics_in_code() -> set[str]:
@@ -140,12 +147,11 @@ def as_documented(default: object) -> str:
 
 
 def test_each_setting_has_the_default_that_the_docs_say() -> None:
-    tree = ast.parse((ROOT / "app" / "settings.py").read_text())
     documented = {name: cells[0] for name, cells in catalogue("settings.md").items()}
     compared = 0
-    for function, call in calls(tree):
+    for call in settings_read():
         worked_out = any(isinstance(node, (ast.Name, ast.FormattedValue)) for node in ast.walk(call.args[-1]))
-        if re.fullmatch(r"env\.\w+", function) and not worked_out:
+        if not worked_out:
             default = eval(ast.unparse(call.args[1]))
             assert documented[first_text(call)] == as_documented(default), first_text(call)
             compared += 1

@@ -1,4 +1,5 @@
-import runpy
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 from django.template.backends.django import DjangoTemplates
 
-SETTINGS = Path(__file__).resolve().parents[2] / "app" / "settings.py"
+import app.settings
+
+ROOT = Path(__file__).resolve().parents[2]
 PRODUCTION = {"ENVIRONMENT": "production", "SECRET_KEYS": "k" * 32, "ALLOWED_HOSTS": "chat.example.org"}
 
 
@@ -18,7 +21,11 @@ def read(monkeypatch: pytest.MonkeyPatch, **environment: str | None) -> dict[str
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
-    return runpy.run_path(str(SETTINGS))
+    # As a new process would read them; what this one has read comes back after the test.
+    monkeypatch.setattr(app, "settings", app.settings)
+    for name in [name for name in sys.modules if re.match(r"app\.settings\b", name)]:
+        monkeypatch.delitem(sys.modules, name)
+    return vars(importlib.import_module("app.settings"))
 
 
 def complaint(monkeypatch: pytest.MonkeyPatch, **environment: str | None) -> str:
@@ -201,7 +208,7 @@ def test_a_bad_database_url_is_refused_without_its_password(
 def test_a_bad_value_leaves_no_traceback_and_an_exit_code(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "app.manage", "check"],
-        cwd=SETTINGS.parents[1],
+        cwd=ROOT,
         env={"PUBLIC_PORT": "http", "DATA_FOLDER": str(tmp_path)},
         capture_output=True,
         text=True,

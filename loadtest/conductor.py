@@ -26,7 +26,7 @@ from loadtest.proof.judge import Finding, judge
 from loadtest.proof.measures import measure
 from loadtest.proof.verdict import NO_DATA, THRESHOLDS, Measured, Rule, Verdict, rules_of, verdict
 from loadtest.report import show
-from loadtest.visitor import Refused
+from loadtest.visitor import Door, Refused
 from loadtest.web_page import extend
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ LOOK_SECONDS: Final = 0.2
 LOSE: Final = "lose"
 """The disturbance that the users are themselves: all of them lose their connections."""
 
-Prepare = Callable[[str], None]
+Prepare = Callable[[Door], None]
 
 DELIVERY: Final = "WSR"
 """Request type of what was received, in Locust's statistics."""
@@ -109,6 +109,16 @@ class Conductor:
 
     # --- Everywhere --------------------------------------------------------------------------------------
 
+    @property
+    def options(self) -> Any:
+        return self._environment.parsed_options
+
+    @property
+    def door(self) -> Door:
+        """Where the users come in."""
+        url = (self._environment.host or "").rstrip("/")
+        return Door(url, (self.options.origin or url).rstrip("/"))
+
     def raised(self, error: BaseException) -> None:
         """Something of ours broke, and the run cannot be trusted."""
         self.account.raised.append(f"{type(error).__name__}: {error}")
@@ -146,17 +156,13 @@ class Conductor:
     # --- The one who leads -------------------------------------------------------------------------------
 
     @property
-    def options(self) -> Any:
-        return self._environment.parsed_options
-
-    @property
     def books(self) -> list[Book]:
         return list(self._books.values())
 
     def _start(self) -> None:
         try:
             if self._prepare is not None:
-                self._prepare(self._environment.host or "")
+                self._prepare(self.door)
         except Refused as error:
             self.impossible = str(error)
             gevent.spawn(self._end)
@@ -276,13 +282,16 @@ def conduct(
 ) -> None:
     """Have this locustfile's run judged by the rules of `scenario`.
 
-    `users` and `spawn_rate` are the defaults of Locust's own options. `prepare` gets the host before there
+    `users` and `spawn_rate` are the defaults of Locust's own options. `prepare` gets the door before there
     are users; it runs once, where the run is led. `disturbance` is what `--disturb` is told then.
     """
 
     @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
     def add_options(parser: Any) -> None:
         parser.set_defaults(num_users=users, spawn_rate=spawn_rate)
+        parser.add_argument(
+            "--origin", default="", help="what people's address bar says, where it isn't --host"
+        )
         parser.add_argument("--expect-nodes", type=int, default=3, help="how many nodes there are")
         parser.add_argument("--metrics", default="", help="host:port,… of the nodes' internal ports")
         parser.add_argument("--steady", type=float, default=30.0, help="seconds from all joined to the end")

@@ -47,13 +47,13 @@ class Rejected(Exception):
 class Connection:
     """Open when it is made, and `hello` has come. `listen` has to run for anything else to come."""
 
-    def __init__(self, url: str, path: str, ticket: str) -> None:
-        """`url` as of a page. Raises `ConnectFailed`."""
-        address = url.rstrip("/").replace("http", "ws", 1) + path
+    def __init__(self, url: str, path: str, ticket: str, name: str) -> None:
+        """`url` as of a page, `name` for the `Host` header. Raises `ConnectFailed`."""
+        address = url.replace("http", "ws", 1) + path
         subprotocols = ["carillon.v1", f"carillon.ticket.{ticket}"]
         try:
             self._socket = websocket.create_connection(
-                address, subprotocols=subprotocols, suppress_origin=True, timeout=PATIENCE
+                address, host=name, subprotocols=subprotocols, suppress_origin=True, timeout=PATIENCE
             )
             self.hello: Data = json.loads(self._socket.recv())["data"]
             self._socket.settimeout(None)

@@ -1,4 +1,7 @@
-"""`make loadtest`: a scenario against the nodes of `make run`; if none run, they are started for it."""
+"""`make loadtest`: a scenario against the nodes of `make run`; if none run, they are started for it.
+
+With `URL=…` against whatever is there instead: nothing of this machine is looked at or started.
+"""
 
 import os
 import signal
@@ -25,6 +28,10 @@ OPTIONS: Final = {
     "RATE": "--spawn-rate",
     "STEADY": "--steady",
     "PROCESSES": "--processes",
+    "URL": "--host",
+    "ORIGIN": "--origin",
+    "METRICS": "--metrics",
+    "DISTURB": "--disturb",
 }
 """What can be said as `USERS=500 make loadtest`, and Locust's option for it."""
 
@@ -53,9 +60,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def command(plan: Plan, scenario: Path, folder: Path, others: Sequence[str]) -> list[str]:
     """Locust as this plan's nodes want it."""
-    metrics = ",".join(f"{HOST}:{plan.internal_port(number)}" for number in range(1, plan.nodes + 1))
-    made = [*LOCUST, "-f", str(scenario), "--host", plan.url(plan.port).rstrip("/")]
-    made += ["--expect-nodes", str(plan.nodes), "--metrics", metrics]
+    made = [*LOCUST, "-f", str(scenario), "--expect-nodes", str(plan.nodes)]
+    if not os.environ.get("URL"):
+        ports = (plan.internal_port(number) for number in range(1, plan.nodes + 1))
+        made += ["--host", plan.url(plan.port), "--metrics", ",".join(f"{HOST}:{port}" for port in ports)]
     made += ["--html", str(folder / "report.html"), "--csv", str(folder / "report")]
     made += ["--autostart"] if os.environ.get("WEB") else ["--headless", "--only-summary"]
     for variable, option in OPTIONS.items():
@@ -67,7 +75,7 @@ def command(plan: Plan, scenario: Path, folder: Path, others: Sequence[str]) -> 
 @contextmanager
 def nodes(plan: Plan, log: Path) -> Iterator[None]:
     """Those that run, or new ones that say what they have to say in `log`. Raises `PlanError`."""
-    if _running(plan):
+    if os.environ.get("URL") or _running(plan):
         yield
         return
     print(f"no nodes run: starting {plan.nodes} (their log: {log.relative_to(PROJECT_FOLDER)})", flush=True)

@@ -1,7 +1,7 @@
 """A stranger's way in over HTTP: a guest's cookie, a ticket, a room that is opened. As a browser would."""
 
 import secrets
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -14,12 +14,26 @@ class Refused(Exception):
     """The door did not let us in; the text says which one and why."""
 
 
-class Visitor:
-    """One guest at one deployment, `http[s]://host[:port]`."""
+class Door(NamedTuple):
+    """Where a deployment is asked, and under which name: both `http[s]://host[:port]`.
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+    They differ inside of a cluster: its nodes answer to the name that people know, not to their Service's.
+    """
+
+    url: str
+    origin: str
+
+    @property
+    def name(self) -> str:
+        """For the `Host` header."""
+        return urlsplit(self.origin).netloc
+
+
+class Visitor:
+    """One guest at one deployment."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
         self._entered = False
         self._cookies = {"csrftoken": secrets.token_hex(16)}
 
@@ -39,11 +53,12 @@ class Visitor:
         self._post("/", 302, slug=slug, title=title)
 
     def _post(self, path: str, wanted: int, **fields: str) -> Any:
-        headers = {"Origin": self._origin, "Referer": f"{self._origin}/"}
+        door = self._door
+        headers = {"Host": door.name, "Origin": door.origin, "Referer": f"{door.origin}/"}
         headers["X-CSRFToken"] = self._cookies["csrftoken"]
         try:
             answer = requests.post(
-                f"{self._origin}{path}",
+                f"{door.url}{path}",
                 data=fields,
                 headers=headers,
                 cookies=self._cookies,

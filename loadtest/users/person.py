@@ -41,7 +41,7 @@ class Person(User):  # type: ignore[misc]  # untyped library
         self.account.counts["users"] += 1
         if self.talks:
             self.account.senders.add(self.name)
-        self._visitor = Visitor(self.host)
+        self._visitor = Visitor(self.conductor.door)
         self._leaving = False
         self._released: float | None = None
         """When to come back, as the node said that let us go."""
@@ -137,7 +137,8 @@ class Person(User):  # type: ignore[misc]  # untyped library
             self._visitor.enter(self.name)
             ticket = self._visitor.ticket()
             began = time.perf_counter()
-            connection = Connection(self.host, self.path, ticket)
+            door = self.conductor.door
+            connection = Connection(door.url, self.path, ticket, door.name)
         except (ConnectFailed, Refused) as error:
             failure = error
             counts["refused"] += 1

@@ -11,7 +11,7 @@ from locust import task
 from loadtest.connection import Connection, Data
 from loadtest.proof.account import Line, Listener, Said, digest
 from loadtest.users.person import Person
-from loadtest.visitor import Visitor
+from loadtest.visitor import Door, Visitor
 
 KIND = "message"
 AWAY_SECONDS = 0.2
@@ -24,9 +24,9 @@ def room(number: int) -> str:
     return f"load-{number}"
 
 
-def open_rooms(url: str, count: int = ROOMS) -> None:
+def open_rooms(door: Door, count: int = ROOMS) -> None:
     """Have so many of them there, before anybody joins."""
-    opener = Visitor(url)
+    opener = Visitor(door)
     opener.enter("load-opener")
     for number in range(1, count + 1):
         opener.open_room(room(number), f"Load test {number}")

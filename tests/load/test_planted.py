@@ -93,3 +93,9 @@ def test_where_nobody_answers_there_is_nothing_to_judge(place: Place) -> None:
     run = place.run(f"http://{HOST}:{port}")
     assert run.end() == NO_DATA, run.log
     assert "NO DATA: POST /accounts/guest/" in run.log
+
+
+def test_a_deployment_under_a_name_that_it_does_not_know_is_not_entered(place: Place) -> None:
+    run = place.run(f"http://{HOST}:{place.nodes[0].port}", "--origin", "https://chat.example.org")
+    assert run.end() == NO_DATA, run.log
+    assert "NO DATA: POST /accounts/guest/: 400" in run.log

@@ -7,8 +7,12 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TAG ?= $(VERSION)
 PARALLEL = -n $(or $(WORKERS),logical) --dist loadscope
 PUSHED = $(REGISTRY:/=)/$(IMAGE)
+DOCKERFILE = docker/Dockerfile
+PUSH = push
+INSTALL = helm install carillon helm/carillon --set image.repository=$(PUSHED)$(if $(filter $(VERSION),$(TAG)),, --set image.tag=$(TAG)) --set host=chat.example.org
+LOAD = DOCKERFILE=docker/load.Dockerfile IMAGE=$(IMAGE)-load PUSH=push-load-image INSTALL="helm upgrade carillon helm/carillon --reset-then-reuse-values --set loadTest.enabled=true --set settings.MARKERS_ALLOWED=true"
 .DEFAULT_GOAL := help
-.PHONY: help setup run status kill-node drain-node start-node failover clean-data bench loadtest image push package push-chart compose-env test test-browser test-monitoring test-chart test-image test-load test-load-all test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
+.PHONY: help setup run status kill-node drain-node start-node failover clean-data bench loadtest image push load-image push-load-image package push-chart compose-env test test-browser test-monitoring test-chart test-image test-load test-load-all test-failure test-failure-all test-failure-planted chart-docs check fmt lock test-cluster test-cluster-all
 
 help: ## this list
 	@awk -F':.*## ' '/^##/ {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[36m%-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,7 +108,7 @@ check: .venv/dev ## format, lint, types, import ladder, duplicated code, Dockerf
 	$(BIN)/mypy app deploy loadtest tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pylint --score=n app deploy loadtest tests
-	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/hadolint docker/Dockerfile docker/load.Dockerfile
 	$(BIN)/shellcheck --external-sources helm/carillon/files/valkey/*.sh loadtest/disturbances/*
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
 	$(BIN)/python -m pytest -q tests/unit/test_docs.py tests/unit/test_repository.py
@@ -128,16 +132,22 @@ lock: .venv/dev ## compile requirements/*.txt, with hashes and without addresses
 ## Ship it
 image: ## the container image, as IMAGE=carillon TAG=(the version); TARGET=dev is the one that follows edits, TRACES=1 can trace
 	@$(if $(CONTAINER_TOOL),,echo "carillon: needs docker or podman; CONTAINER_TOOL=... names another" >&2; exit 1)
-	$(CONTAINER_TOOL) build --file docker/Dockerfile --target $(or $(TARGET),runtime) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude '*')$(if $(TRACES), --build-arg REQUIREMENTS=traces) --tag $(IMAGE):$(TAG) .
-	@echo "carillon: built $(IMAGE):$(TAG)$(if $(REGISTRY),,. Next: make push REGISTRY=registry.example.org/you)"
+	$(CONTAINER_TOOL) build --file $(DOCKERFILE) --target $(or $(TARGET),runtime) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git describe --always --dirty --abbrev=40 --exclude '*')$(if $(TRACES), --build-arg REQUIREMENTS=traces) --tag $(IMAGE):$(TAG) .
+	@echo "carillon: built $(IMAGE):$(TAG)$(if $(REGISTRY),,. Next: make $(PUSH) REGISTRY=registry.example.org/you)"
 
 push: ## build the image and push it to REGISTRY=registry.example.org/you
-	@$(if $(REGISTRY),,echo "carillon: make push needs to know where to: REGISTRY=localhost:5000 or REGISTRY=registry.example.org/you" >&2; exit 1)
+	@$(if $(REGISTRY),,echo "carillon: make $(PUSH) needs to know where to: REGISTRY=localhost:5000 or REGISTRY=registry.example.org/you" >&2; exit 1)
 	@$(MAKE) --no-print-directory image
 	$(CONTAINER_TOOL) tag $(IMAGE):$(TAG) $(PUSHED):$(TAG)
 	$(CONTAINER_TOOL) push $(PUSHED):$(TAG)
-	@echo "carillon: pushed $(PUSHED):$(TAG). Next: helm install carillon helm/carillon --set image.repository=$(PUSHED)$(if $(filter $(VERSION),$(TAG)),, --set image.tag=$(TAG)) --set host=chat.example.org"
+	@echo "carillon: pushed $(PUSHED):$(TAG). Next: $(INSTALL)"
 	@echo "carillon: machines keep the image that they have under a tag: push a change under another, with TAG=..."
+
+load-image: ## the image of load tests, as IMAGE=carillon and -load behind it
+	@$(MAKE) --no-print-directory image $(LOAD)
+
+push-load-image: ## build it and push it to REGISTRY, beside the other
+	@$(MAKE) --no-print-directory push $(LOAD)
 
 package: ## the chart as an archive in dist/ (needs helm)
 	helm package helm/carillon --destination dist

@@ -1,4 +1,4 @@
-"""The image as it is built and run: needs docker or podman (CONTAINER_TOOL says which), and no cluster."""
+"""The images as they are built and run: needs docker or podman (CONTAINER_TOOL says which), no cluster."""
 
 import os
 import re
@@ -36,28 +36,31 @@ def tool(*arguments: str, expect: int | None = 0) -> str:
     return ended.stdout
 
 
-def build(target: str) -> str:
+def build(tag: str, *words: str) -> str:
     """The image's name. Built by the command that people use."""
-    command = [
-        "make",
-        "image",
-        f"TARGET={target}",
-        f"IMAGE={IMAGE}",
-        f"TAG={target}",
-        f"CONTAINER_TOOL={TOOL}",
-    ]
+    command = ["make", *words, f"IMAGE={IMAGE}", f"TAG={tag}", f"CONTAINER_TOOL={TOOL}"]
     subprocess.run(command, cwd=ROOT, check=True)
-    return f"{IMAGE}:{target}"
+    return f"{IMAGE}:{tag}"
 
 
 @pytest.fixture(scope="module")
 def runtime() -> str:
-    return build("runtime")
+    return build("runtime", "image", "TARGET=runtime")
 
 
 @pytest.fixture(scope="module")
 def dev() -> str:
-    return build("dev")
+    return build("dev", "image", "TARGET=dev")
+
+
+@pytest.fixture(scope="module")
+def load() -> str:
+    return build("load", "load-image").replace(":", "-load:")
+
+
+@pytest.fixture(params=["runtime", "load"])
+def shipped(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 class Container:
@@ -138,45 +141,66 @@ def test_without_secrets_it_ends_with_one_line_that_names_what_is_missing(runtim
     assert re.fullmatch(r'carillon: Environment variable "SECRET_KEYS" invalid: .*\n', said), said
 
 
-def test_the_image_can_install_nothing_and_compile_nothing(runtime: str) -> None:
-    found = tool("run", "--rm", runtime, "sh", "-c", "command -v pip pip3 uv gcc cc ld make", expect=None)
+def test_no_image_can_install_or_compile_anything(shipped: str) -> None:
+    found = tool("run", "--rm", shipped, "sh", "-c", "command -v pip pip3 uv gcc cc ld make", expect=None)
     assert found == ""
     code = (
         "import importlib.util as u; print([n for n in ('pip', 'ensurepip', 'setuptools') if u.find_spec(n)])"
     )
     for python in ("python", "/usr/local/bin/python3"):
-        assert tool("run", "--rm", runtime, python, "-c", code) == "[]\n"
+        assert tool("run", "--rm", shipped, python, "-c", code) == "[]\n"
 
 
-def test_nothing_of_the_image_can_be_changed_by_the_one_who_runs_it(runtime: str) -> None:
+def test_nothing_of_an_image_can_be_changed_by_the_one_who_runs_it(shipped: str) -> None:
     script = "find / -xdev -writable ! -type l ! -path '/proc/*' ! -path '/sys/*' ! -path '/dev/*'"
-    writable = tool("run", "--rm", "--cap-drop=ALL", runtime, "sh", "-c", f"{script} 2>&1 || true").split(
+    writable = tool("run", "--rm", "--cap-drop=ALL", shipped, "sh", "-c", f"{script} 2>&1 || true").split(
         "\n"
     )
     allowed = re.compile(r"(/tmp|/var/tmp|/run/lock|/var/lock)\b|find: .*Permission denied|$")
     assert [path for path in writable if not allowed.match(path)] == []
 
 
-def test_all_code_is_byte_compiled_and_its_source_is_never_asked(runtime: str) -> None:
+def test_all_code_is_byte_compiled_and_its_source_is_never_asked(shipped: str) -> None:
     code = """if True:
         from importlib.util import cache_from_source
         from pathlib import Path
-        for source in [*Path("/app/app").rglob("*.py"), *Path("/opt/venv/lib").rglob("django/**/*.py")]:
+        sources = {*Path("/app").rglob("*.py"), *Path("/opt/venv/lib").rglob("site-packages/[dgl]*/**/*.py")}
+        assert len(sources) > 100
+        for source in sources:
             compiled = Path(cache_from_source(str(source)))
             flags = compiled.read_bytes()[4] if compiled.exists() else None
             if flags != 1 and "-tpl" not in source.name and "conf/" not in str(source):
                 print(source, flags)
     """
-    assert tool("run", "--rm", runtime, "python", "-c", code) == ""
+    assert tool("run", "--rm", shipped, "python", "-c", code) == ""
 
 
-def test_the_image_holds_the_application_and_says_which(runtime: str) -> None:
+@pytest.mark.parametrize("user", ["10001:10001", "12345:0"])
+def test_a_load_test_runs_without_any_right_and_ends_with_its_verdict(load: str, user: str) -> None:
+    (port,) = free_ports(1)
+    words = ["python", "-m", "locust", "--headless", "--locustfile=loadtest/scenarios/cross_node.py"]
+    words += [f"--host=http://{HOST}:{port}", "--processes=2", "--html=/tmp/report.html"]
+    name = f"carillon-test-{secrets.token_hex(4)}"
+    said = tool(
+        "run", f"--name={name}", "--network=host", *RESTRICTED, f"--user={user}", load, *words, expect=None
+    )
+    code = tool("inspect", "--format={{.State.ExitCode}}", name).strip()
+    tool("rm", "--force", name)
+    assert (code, "NO DATA: POST /accounts/guest/" in said) == ("3", True), said
+
+
+def test_the_images_hold_what_they_are_for(runtime: str, load: str) -> None:
     assert tool("run", "--rm", runtime, "ls", "-A", "/app").split() == ["app", "static"]
+    assert tool("run", "--rm", load, "ls", "-A", "/app").split() == ["loadtest"]
+    assert "bench" not in tool("run", "--rm", load, "ls", "/app/loadtest").split()
+
+
+def test_an_image_says_which_it_is(shipped: str) -> None:
     labels = '{{index .Config.Labels "org.opencontainers.image.%s"}}'
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
-    assert tool("inspect", f"--format={labels % 'version'}", runtime).strip() == version
-    assert re.match(r"[0-9a-f]{40}", tool("inspect", f"--format={labels % 'revision'}", runtime))
+    assert tool("inspect", f"--format={labels % 'version'}", shipped).strip() == version
+    assert re.match(r"[0-9a-f]{40}", tool("inspect", f"--format={labels % 'revision'}", shipped))
 
 
 def test_an_edit_shows_without_a_new_image_and_a_broken_one_does_no_harm(dev: str) -> None:

@@ -13,6 +13,8 @@ from app.serving import gunicorn_conf
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
+LOAD = ROOT / "docker" / "load.Dockerfile"
+DOCKERFILES = (DOCKERFILE, LOAD)
 IGNORED = ROOT / ".dockerignore"
 COMPOSE = ROOT / "docker" / "compose.yaml"
 PROXY = ROOT / "docker" / "compose" / "proxy.yaml"
@@ -20,18 +22,18 @@ PROXY = ROOT / "docker" / "compose" / "proxy.yaml"
 OURS = {"node-1", "node-2", "node-3", "worker", "migrate"}
 
 
-def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions in order: the word, and the rest on one line."""
-    text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(), flags=re.M)
+def instructions(dockerfile: Path) -> list[tuple[str, str]]:
+    """A Dockerfile's instructions in order: the word, and the rest on one line."""
+    text = re.sub(r"^\s*#.*\n", "", dockerfile.read_text(), flags=re.M)
     lines = re.sub(r"\\\n\s*", " ", text).splitlines()
     return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines if line]
 
 
-def stages() -> dict[str, list[tuple[str, str]]]:
+def stages(dockerfile: Path) -> dict[str, list[tuple[str, str]]]:
     """Name of each stage, in order, to its own instructions, the FROM first."""
     found: dict[str, list[tuple[str, str]]] = {}
     name = ""
-    for word, rest in instructions():
+    for word, rest in instructions(dockerfile):
         if word == "FROM":
             name = rest.rpartition(" AS ")[2]
             found[name] = []
@@ -55,26 +57,33 @@ def pinned(image: str) -> bool:
     )
 
 
-def test_every_image_that_is_built_upon_or_run_is_pinned_to_a_version() -> None:
-    defaults = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG")
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_every_image_that_is_built_upon_is_pinned_to_a_version(dockerfile: Path) -> None:
+    defaults = dict(rest.split("=", 1) for word, rest in instructions(dockerfile) if word == "ARG")
     bases = [
         re.sub(r"\$\{(\w+)\}", lambda found: defaults[found[1]], rest.partition(" AS ")[0])
-        for word, rest in instructions()
+        for word, rest in instructions(dockerfile)
         if word == "FROM"
     ]
-    from_outside = [base for base in bases if base not in stages()]
+    from_outside = [base for base in bases if base not in stages(dockerfile)]
+    assert from_outside
+    assert [image for image in from_outside if not pinned(image)] == []
+
+
+def test_every_image_of_others_that_is_run_is_pinned_to_a_version() -> None:
     images = [service["image"] for name, service in services().items() if name not in OURS]
-    assert from_outside and images
-    assert [image for image in from_outside + images if not pinned(image)] == []
+    assert images
+    assert [image for image in images if not pinned(image)] == []
 
 
-def test_a_build_sees_what_the_image_needs_and_nothing_else() -> None:
+def test_a_build_sees_what_the_images_need_and_nothing_else() -> None:
     everything, *rules = [line for line in IGNORED.read_text().splitlines() if line and line[0] != "#"]
     assert everything == "*"
     let_in = {rule[1:] for rule in rules if rule.startswith("!")}
     copied = {
         source
-        for word, rest in instructions()
+        for dockerfile in DOCKERFILES
+        for word, rest in instructions(dockerfile)
         if word == "COPY" and "--from=" not in rest
         for source in rest.split()[:-1]
         if not source.startswith("--")
@@ -85,26 +94,35 @@ def test_a_build_sees_what_the_image_needs_and_nothing_else() -> None:
 
 
 def test_the_default_image_is_the_one_for_production() -> None:
-    assert list(stages())[-1] == "runtime"
+    assert [list(stages(dockerfile))[-1] for dockerfile in DOCKERFILES] == ["runtime", "runtime"]
 
 
 @pytest.mark.parametrize("target", ["runtime", "dev"])
 def test_the_image_is_run_by_a_numbered_user_and_a_command_without_a_shell(target: str) -> None:
-    own = dict(stages()[target])
+    own = dict(stages(DOCKERFILE)[target])
     assert own["USER"] == "10001:10001"
-    assert own["CMD"].startswith("[") and dict(stages()["base"])["ENTRYPOINT"] == "[]"
+    assert own["CMD"].startswith("[") and dict(stages(DOCKERFILE)["base"])["ENTRYPOINT"] == "[]"
 
 
-def test_what_is_installed_is_locked_and_never_compiled() -> None:
-    installs = [rest for word, rest in instructions() if word == "RUN" and " install " in rest]
+def test_the_image_of_load_tests_is_run_by_the_same_user_without_a_shell() -> None:
+    own = dict(stages(LOAD)["runtime"])
+    assert own["USER"] == "10001:10001"
+    assert own["ENTRYPOINT"] == "[]" and own["CMD"].startswith("[")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_what_is_installed_is_locked_and_never_compiled(dockerfile: Path) -> None:
+    installs = [rest for word, rest in instructions(dockerfile) if word == "RUN" and " install " in rest]
     assert installs
     for command in installs:
         assert "--require-hashes" in command and "--only-binary :all:" in command
 
 
-def test_no_secret_has_a_value_in_the_image_or_in_the_compose_file() -> None:
+def test_no_secret_has_a_value_in_an_image_or_in_the_compose_file() -> None:
     secret = re.compile(r"(SECRET|PASSWORD|AUTH|KEYS|URL)\w*[=:]", re.I)
-    assert [rest for word, rest in instructions() if word in {"ENV", "ARG"} and secret.search(rest)] == []
+    for dockerfile in DOCKERFILES:
+        declared = [rest for word, rest in instructions(dockerfile) if word in {"ENV", "ARG"}]
+        assert [rest for rest in declared if secret.search(rest)] == []
     for name, service in services().items():
         for variable, value in (service.get("environment") or {}).items():
             if re.search(r"SECRET_KEYS|PASSWORD|AUTH|DATABASE_URL", variable):

@@ -66,6 +66,16 @@ app.kubernetes.io/part-of: carillon
 {{- include "carillon.imageReference" (list .Values.image .Chart.AppVersion) -}}
 {{- end -}}
 
+{{/* The value `loadTest.image`, with what it takes from `image` where it is empty, as JSON. */}}
+{{- define "carillon.loadImage" -}}
+{{- $own := .Values.loadTest.image -}}
+{{- dict
+  "repository" ($own.repository | default (printf "%s-load" .Values.image.repository))
+  "tag" ($own.tag | default (.Values.image.tag | regexFind "^[^@]*"))
+  "digest" $own.digest
+  "pullPolicy" ($own.pullPolicy | default .Values.image.pullPolicy) | toJson -}}
+{{- end -}}
+
 {{- define "carillon.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "carillon.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}

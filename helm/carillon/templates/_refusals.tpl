@@ -2,7 +2,7 @@
 
 {{- define "carillon.refuse" -}}
 {{- $lines := list -}}
-{{- range list "image" "profile" "host" "tls" "settings" "service" "update" "grace" "connections" "secret" "living" -}}
+{{- range list "image" "profile" "host" "tls" "settings" "service" "update" "grace" "connections" "secret" "loadTest" "living" -}}
 {{- $lines = concat $lines (include (printf "carillon.refuse.%s" .) $ | splitList "\n") -}}
 {{- end -}}
 {{- with $lines | compact -}}
@@ -169,6 +169,17 @@ secrets.existingSecret: demanded by secrets.{{ ternary "channelEncryptionKeysKey
 secrets.existingSecret: demanded for this upgrade, because Secret {{ include "carillon.generatedSecretName" . }} cannot be looked up in namespace {{ .Release.Namespace }}, and a new one would not open what the old one locked. Tools that render without asking the cluster (GitOps) need a Secret of your own (docs/kubernetes.md#gitops)
 {{- else if lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "data-%s-postgresql-0" (include "carillon.fullname" .)) }}
 secrets.existingSecret: the volumes of an earlier release are still there, but not the Secret {{ include "carillon.generatedSecretName" . }} that opens them. Name a Secret with its keys, or delete the volumes: kubectl -n {{ .Release.Namespace }} delete pvc -l {{ include "carillon.ownedSelector" . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "carillon.refuse.loadTest" -}}
+{{- if .Values.loadTest.enabled }}
+{{- if and (eq .Values.loadTest.scenario "cross_node") (ne (toString .Values.settings.MARKERS_ALLOWED) "true") }}
+settings.MARKERS_ALLOWED: demanded by loadTest.scenario cross_node: true, for as long as it is tested; whoever comes in may then say markers without a limit
+{{- end }}
+{{- if eq (toString .Values.settings.GUESTS_ALLOWED) "false" }}
+settings.GUESTS_ALLOWED: demanded by loadTest.enabled: its users come in as guests
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -47,6 +47,9 @@ releases_cut_off = Counter(
     "carillon_releases_cut_off_total", "Released connections whose client did not take its leave in time"
 )
 accepts = Gauge("carillon_accepts_per_second", "Connections that this node says it can take, now")
+accept_seconds = Gauge(
+    "carillon_accept_seconds", "What a new connection takes of the event loop, as measured on this node"
+)
 draining = Gauge("carillon_draining", "1 while this node lets its connections go, to end")
 drain_seconds = Gauge("carillon_drain_seconds", "How long this node has been draining")
 drain_out_of_time = Gauge(

@@ -162,6 +162,11 @@ class Node:
         self.hub.publish(group, event)
         return self._to_bus(group, event.delivery, event.key, event.payload)
 
+    @property
+    def connections_taken(self) -> int:
+        """How many connections there have been."""
+        return self._connections
+
     def next_connection_id(self) -> str:
         """A name for one connection, unique over all nodes: for logs and for people who ask."""
         self._connections += 1

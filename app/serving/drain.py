@@ -12,6 +12,7 @@ from django.conf import settings
 
 from app.observability import metrics
 from app.realtime.beacons import Beacons
+from app.serving.headroom import UNMEASURED_PER_SECOND
 from app.serving.pace import Pace, share
 from app.serving.release import STEP_SECONDS, Releasable, Release
 
@@ -74,4 +75,5 @@ class Drain:
                 self._release.step()
 
     def _rate(self) -> float:
-        return share(self._beacons.own(), self._beacons.heard_now(), settings.ACCEPT_PER_SECOND)
+        unknown = min(settings.ACCEPT_PER_SECOND, UNMEASURED_PER_SECOND)
+        return share(self._beacons.own(), self._beacons.heard_now(), unknown)

@@ -61,7 +61,7 @@ class NodeServer(Server):
         self._handing_over: asyncio.Task[None] | None = None
         watch_pool()
         watch_unsent(self._direct_connections)
-        node = current_node()
+        node = self._node = current_node()
         admission.connections = lambda: len(self.server_state.connections)
         self._headroom = Headroom(settings.ACCEPT_PER_SECOND)
         beacons = node.start_beacons()
@@ -115,7 +115,8 @@ class NodeServer(Server):
         admission.tick()
         self._end_unfinished()
         if counter % 10 == 0:
-            self._headroom.sample(monotonic(), thread_time())
+            self._headroom.sample(monotonic(), thread_time(), self._node.connections_taken)
+            metrics.accept_seconds.set(self._headroom.cost)
         return await super().on_tick(counter)
 
     def _end_unfinished(self) -> None:

@@ -57,6 +57,7 @@ BY_TALK = [
 THERE_WHILE_PEOPLE_TALK = [
     'carillon_connections{path="fast"}',
     "carillon_subscriptions",
+    "carillon_accept_seconds",
     "carillon_groups",
     "carillon_streams",
     "carillon_bus_connected",

@@ -7,7 +7,7 @@ from django.urls import path, re_path
 
 from app.accounts.consumers import AccountTasks
 from app.accounts.middleware import IdentityMiddleware, OriginCheck
-from app.accounts.refusals import refuse
+from app.accounts.refusals import refuse, welcome
 from app.chat.consumers import ChatConsumer, ChatTasks, RoomConsumer
 from app.chat.event_stream import event_stream
 from app.chat.models import SLUG_PATTERN
@@ -27,8 +27,10 @@ websocket_urlpatterns = [
     re_path("", partial(refuse, "no_door")),  # type: ignore[arg-type]
 ]
 
-# HTTP beside Django: what would hold one of its threads for as long as somebody listens.
+# HTTP beside Django: what would hold one of its threads for as long as somebody listens, and what everybody
+# asks at once whom a node has refused.
 http_urlpatterns = [
+    re_path("^realtime/", Welcome(OriginCheck(IdentityMiddleware(welcome)))),  # type: ignore[arg-type]
     re_path(
         rf"^rooms/(?P<slug>{SLUG_PATTERN})/events/\Z",
         Welcome(OriginCheck(IdentityMiddleware(event_stream))),  # type: ignore[arg-type]

@@ -41,6 +41,14 @@ def retry_after(wait: float = 0.0) -> int:
     return ceil(wait) + randint(*RETRY_SECONDS)  # noqa: S311  # it spreads clients
 
 
+async def welcome(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI: answers a plain request with 204, behind what would refuse an upgrade. So a script in a browser,
+    which is not told why an upgrade failed, learns when to come back."""
+    headers = [(b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def refuse(reason: str, scope: Scope, receive: Receive, send: Send, wait: float = 0.0) -> None:
     """Answer an upgrade, or a request, with one of `REFUSALS` instead of accepting it. `wait`: seconds within
     which coming back does not help."""

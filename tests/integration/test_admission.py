@@ -64,6 +64,8 @@ async def test_who_listens_to_server_sent_events_counts_and_is_refused_like_anyb
         ada, bob = Visitor(door), Visitor(door)
         for visitor, name in ((ada, "ada"), (bob, "bob")):
             await asyncio.to_thread(visitor.enter_as_guest, name)
+        async with await listen(node, ada, "/realtime/") as plain:
+            assert await status_of(plain) == 204
         async with await listen(node, ada) as first:
             assert await status_of(first) == 200
             async with await listen(node, ada) as again:
@@ -77,12 +79,18 @@ async def test_who_listens_to_server_sent_events_counts_and_is_refused_like_anyb
                     assert 1 <= int(headers["retry-after"]) <= 10
                     assert '"code":"full"' in (await third.reader.read()).decode()
                 await refused(node, "full")
+                async with await listen(node, bob, "/realtime/") as plain:
+                    line, headers = await plain.response()
+                    assert line.startswith("HTTP/1.1 503 "), (
+                        "who may not read why an upgrade failed asks plainly"
+                    )
+                    assert 1 <= int(headers["retry-after"]) <= 10
                 assert await asyncio.to_thread(bob.ticket), "requests that end are answered"
 
 
-async def listen(node: Server, visitor: Visitor) -> Client:
+async def listen(node: Server, visitor: Visitor, path: str = "/rooms/lobby/events/") -> Client:
     client = await Client.open(node.port)
-    lines = ["GET /rooms/lobby/events/ HTTP/1.1", f"Host: {HOST}:{node.port}", f"Cookie: {visitor.cookie}"]
+    lines = [f"GET {path} HTTP/1.1", f"Host: {HOST}:{node.port}", f"Cookie: {visitor.cookie}"]
     client.write("\r\n".join([*lines, "Connection: close", "", ""]).encode())
     return client
 

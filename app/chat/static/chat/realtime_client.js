@@ -28,7 +28,7 @@
 
 import { NodeClock } from "./node_clock.js";
 import { Positions } from "./positions.js";
-import { afterClose, backOff, hinted } from "./reconnect.js";
+import { afterClose, backOff, hinted, whenWelcome } from "./reconnect.js";
 
 export const SUBPROTOCOL = "carillon.v1";
 const TICKET_PREFIX = "carillon.ticket.";
@@ -245,11 +245,7 @@ export class RealtimeClient {
     } catch (error) {
       if (life !== this.#life) return;
       if (error instanceof TicketRefused) this.#stop(4500, error.message);
-      else {
-        const wanted = hinted(error.retryAfter);
-        if (wanted !== null) this.#retryAfter = wanted + backOff(this.#attempt, this.#random);
-        this.#lost(life, 0, "no ticket");
-      }
+      else this.#lost(life, 0, "no ticket", hinted(error.retryAfter));
       return;
     }
     if (life !== this.#life) return;
@@ -257,7 +253,10 @@ export class RealtimeClient {
     const socket = new WebSocket(this.#url, protocols);
     this.#socket = socket;
     socket.onmessage = (event) => life === this.#life && this.#received(life, event.data);
-    socket.onclose = (event) => this.#lost(life, event.code, event.reason);
+    socket.onclose = async ({ code, reason }) => {
+      const refused = this.state.name === "connecting";
+      this.#lost(life, code, reason, refused ? await whenWelcome(this.#url) : null);
+    };
   }
 
   /** @param {number} life @param {string} text */
@@ -331,9 +330,10 @@ export class RealtimeClient {
     });
   }
 
-  /** @param {number} life @param {number} code @param {string} reason */
-  #lost(life, code, reason) {
+  /** `refused`: in how many seconds somebody who let nobody in wants us, or null. */
+  #lost(life, code, reason, refused = null) {
     if (life !== this.#life) return;
+    if (refused !== null) this.#retryAfter = refused + backOff(this.#attempt, this.#random);
     const lasted = this.#connectedAt ? performance.now() - this.#connectedAt : 0;
     this.#drop(1000);
     if (lasted >= STABLE_SECONDS * 1000) this.#attempt = 0;

@@ -1,5 +1,6 @@
-"""When the browser client comes back to nodes that refuse it. What nodes answer is played, and waits are noted
-instead of waited for; the browser is real.
+"""When the browser client comes back to nodes that refuse it.
+
+The browser is real; what nodes answer is played, and waits are noted instead of waited for.
 """
 
 from collections.abc import Iterator

@@ -3,6 +3,8 @@
 Several nodes may do so at once: by its key an entry gets into its stream once, and each node moves the rows
 of a stream in their order: while some are under way, it reads no more of them. In the transaction that stores
 an entry its row goes. Must never let a stream that somebody holds hold up others.
+
+What a later release published is left to its nodes: this one does not know what is to be written beside it.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ import logging
 from asyncio import Future, Task
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from app.database.thread import OutageLog
@@ -24,6 +27,9 @@ MOVED_TOGETHER: Final = 200
 
 UNDER_WAY: Final = 1000
 """Rows that are with the writer at most, those of streams that somebody holds among them."""
+
+LATER_RELEASE_SECONDS: Final = 600.0
+"""A kind that is not known here is another release's for so long: a roll takes less."""
 
 PATIENCE_SECONDS: Final = 0.2
 """Rows that take longer are waited for no more before those of other streams are read."""
@@ -42,6 +48,7 @@ class OutboxMover:
         self._loop = asyncio.get_running_loop()
         self._nudged = asyncio.Event()
         self._under_way: dict[str, dict[int, Future[Stored]]] = {}  # streams, and rows of each in order
+        self._left_alone: dict[str, float] = {}  # streams whose next row is a later release's; until when
         self._outage = OutageLog(logger, "the outbox")
         self._task: Task[None] | None = None
 
@@ -84,15 +91,24 @@ class OutboxMover:
         limit = min(MOVED_TOGETHER, UNDER_WAY - sum(map(len, self._under_way.values())))
         if limit <= 0:
             return False
+        now = self._loop.time()
+        self._left_alone = {stream: until for stream, until in self._left_alone.items() if until > now}
         async with self._turn:
-            rows = await self._backend.outbox(limit, self._under_way)
+            rows = await self._backend.outbox(limit, self._under_way.keys() | self._left_alone.keys())
         moving: list[Future[Stored]] = []
         refused: dict[int, str] = {}
         for row, entry in rows:
+            if entry.stream in self._left_alone:
+                continue
             try:
                 moving.append(self._enqueue(row, entry))
                 self._under_way.setdefault(entry.stream, {})[row] = moving[-1]
-            except (TypeError, Refused) as error:
+            except TypeError as error:
+                if datetime.now(UTC) - entry.at < timedelta(seconds=LATER_RELEASE_SECONDS):
+                    self._left_alone[entry.stream] = now + LOOK_SECONDS
+                else:
+                    refused[row] = str(error)
+            except Refused as error:
                 refused[row] = str(error)
         if moving:
             await asyncio.wait(moving, timeout=PATIENCE_SECONDS)

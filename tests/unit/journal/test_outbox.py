@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
+from app.journal import kinds
 from app.journal.databases import own_backend
 from app.journal.entry import EventKind, Refused
 from app.journal.keys import new_key
 from app.journal.kinds import register
 from app.journal.models import OutboxEntry
+from app.journal.outbox import LATER_RELEASE_SECONDS
 from app.journal.services import publish_on_commit, try_again
 from app.journal.writer import Writer
 from app.realtime.event import Delivery, Event
@@ -131,6 +134,50 @@ async def test_a_kind_that_no_feature_registered_fails_in_the_transaction(stream
             publish_on_commit("notes.a", UnheardOf())
 
     await in_thread(work)
+
+
+async def test_what_a_later_release_published_waits_for_its_nodes_and_holds_up_its_stream_alone(
+    writer: Writer, committed: Committed, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the middle of a roll, or after one back."""
+    later = EventKind(UnheardOf.name)
+
+    @transaction.atomic
+    def publish() -> None:
+        publish_on_commit("notes.a", Noticed("before"))
+        with pytest.MonkeyPatch.context() as next_release:
+            next_release.setitem(kinds._kinds, later.name, later)
+            publish_on_commit("notes.a", UnheardOf())
+        publish_on_commit("notes.a", Noticed("behind"))
+        publish_on_commit("notes.b", Noticed("elsewhere"))
+
+    await in_thread(publish)
+    await until_committed(committed, 2)
+    assert (texts(committed), texts(committed, "notes.b")) == (["before"], ["elsewhere"])
+    await in_thread(lambda: publish_on_commit("notes.b", Noticed("and again")))
+    await until_committed(committed, 3)
+    assert await asyncio.to_thread(ask, "SELECT kind, failure FROM journal_outbox ORDER BY id") == [
+        (UnheardOf.name, ""),
+        (PLAIN.name, ""),
+    ]
+    monkeypatch.setitem(kinds._kinds, later.name, later)  # a node of the later release has come
+    await until_committed(committed, 5)
+    assert texts(committed) == ["before", "", "behind"]
+
+
+async def test_what_no_release_knows_is_given_up_when_a_roll_must_be_over(
+    writer: Writer, committed: Committed, ask: Ask
+) -> None:
+    long_ago = datetime.now(UTC) - timedelta(seconds=LATER_RELEASE_SECONDS + 1)
+    with pytest.MonkeyPatch.context() as another_release:
+        another_release.setitem(kinds._kinds, UnheardOf.name, EventKind(UnheardOf.name))
+        another_release.setattr("django.utils.timezone.now", lambda: long_ago)
+        await in_thread(lambda: publish_on_commit("notes.a", UnheardOf()))
+    await in_thread(lambda: publish_on_commit("notes.a", Noticed("behind")))
+    await until_committed(committed, 1)
+    assert texts(committed) == ["behind"]
+    [(failure,)] = await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox")
+    assert failure == "no feature registered the kind 'notes.unheard_of'"
 
 
 async def test_nobody_has_to_be_nudged(

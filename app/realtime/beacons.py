@@ -1,6 +1,9 @@
 """Beacons: every two seconds a node tells its peers who it is and whom it hears, and listens for theirs.
 
 A node's own beacon comes back to it over the bus, like everybody's: so it knows that it hears at all.
+
+A beacon is a JSON object in no envelope: whatever else two releases say in different words, this they both
+understand, for ever. Fields may be added; none ever goes, or means something else.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ import msgspec
 
 from app import VERSION
 from app.observability import metrics
+from app.realtime import envelope
 from app.realtime.broker import Broker
 from app.realtime.hearing import Beacon, Hearing, View, missed, why_unwell
 
@@ -26,6 +30,8 @@ STALLED_SECONDS: Final = 1.0
 """A look that is so late says that the loop stood still: what was said meanwhile is yet to be read."""
 
 _lag: Final = metrics.loop_lag.labels()
+_heard: Final = metrics.bus_received.labels("heard")
+_echo: Final = metrics.bus_received.labels("echo")
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Beacon)
 
@@ -33,7 +39,7 @@ _decoder: Final = msgspec.json.Decoder(Beacon)
 class Beacons:
     """One node's beacons, from `start` to `stop`.
 
-    `say` publishes to `GROUP` on the bus alone; whatever comes from there, own ones too, goes to `take`.
+    `say` publishes to `GROUP` on the bus, as it is; whatever comes from there, own ones too, goes to `take`.
     """
 
     def __init__(
@@ -45,7 +51,7 @@ class Beacons:
         connections: Callable[[], int],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self.hearing = Hearing(incarnation, self._loop.time())
+        self.hearing = Hearing(incarnation, self._loop.time(), reads=envelope.FORMATS)
         self.why_unwell = ""
         """Why this node may not get everything over the bus; empty: it is well."""
         self.misses: frozenset[str] = frozenset()
@@ -87,6 +93,7 @@ class Beacons:
         except msgspec.DecodeError:
             metrics.bus_received.labels("unknown").inc()
         else:
+            (_echo if beacon.incarnation == self.hearing.me else _heard).inc()
             self.hearing.heard(beacon, self._loop.time())
 
     def own(self) -> Beacon:
@@ -95,6 +102,7 @@ class Beacons:
             incarnation=self.hearing.me,
             name=self._name,
             version=VERSION,
+            writes=envelope.WRITES,
             connections=self._connections(),
             loop_lag=round(self._loop_lag, 3),
             bus=self._broker.bus_id,

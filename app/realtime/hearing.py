@@ -23,6 +23,8 @@ class Beacon(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     incarnation: str
     name: str
     version: str = ""
+    writes: int = 1
+    """In which version of the bus' format it says everything but beacons."""
     connections: int = 0
     loop_lag: float = 0.0
     """Seconds by which the last timer was late."""
@@ -51,6 +53,8 @@ class View(NamedTuple):
     """The lives of the bus that this node and the live ones are on."""
     failed: float | None
     """When a publish of this node last failed."""
+    unread: frozenset[str] = frozenset()
+    """Who is heard, and writes what this node cannot read."""
 
 
 class Note(NamedTuple):
@@ -78,6 +82,8 @@ def why_unwell(view: View) -> str:
         return f"does not hear {len(misses)} of {len(view.live)} nodes"
     if len(view.buses) > 1:
         return f"the nodes are on {len(view.buses)} different buses"
+    if view.unread:
+        return f"does not understand the release of {len(view.unread)} of {len(view.live)} nodes"
     if view.failed is not None and view.now - view.failed <= HEARD_SECONDS:
         return "a publish failed"
     return ""
@@ -93,10 +99,12 @@ def is_deaf(me: str, notes: Collection[Note]) -> bool:
 
 
 class Hearing:
-    """What this node has heard, and who lives as far as it knows."""
+    """What this node has heard, and who lives as far as it knows. `reads`: the versions of the bus' format
+    that it understands."""
 
-    def __init__(self, me: str, now: float) -> None:
+    def __init__(self, me: str, now: float, reads: Collection[int] = (1,)) -> None:
         self.me = me
+        self._reads = reads
         self.beacons: dict[str, Beacon] = {}
         self._since = {me: now}
         self._heard: dict[str, float] = {}
@@ -142,7 +150,15 @@ class Hearing:
             self._since.setdefault(node, now)
         self._left = {node: at for node, at in self._left.items() if now - at <= 2 * WITNESS_SECONDS}
         buses = {bus, *(beacon.bus for node, beacon in self.beacons.items() if node != self.me)}
-        return View(now, self.me, dict(self._since), dict(self._heard), frozenset(buses - {""}), self._failed)
+        return View(
+            now,
+            self.me,
+            live=dict(self._since),
+            heard=dict(self._heard),
+            buses=frozenset(buses - {""}),
+            failed=self._failed,
+            unread=frozenset(n for n, one in self.beacons.items() if one.writes not in self._reads),
+        )
 
     def _forget(self, node: str) -> None:
         if node != self.me:

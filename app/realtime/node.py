@@ -108,10 +108,10 @@ class Node:
                 self.name,
                 self.incarnation.hex(),
                 self.broker,
-                partial(self._to_bus, beacons.GROUP, Delivery.DROPPABLE, ""),
+                lambda beacon: self.broker.publish(beacons.GROUP, beacon),
                 partial(self.hub.members, EVERYONE),
             )
-            self.listen(beacons.GROUP, self.beacons.take)
+            self.broker.subscribe(beacons.GROUP)
             self.beacons.start()
             self.listen(DELIVERY_QUESTIONS, self.questions.take_question)
             self.listen(self.questions.answers, self.questions.take_answer)
@@ -225,6 +225,10 @@ class Node:
     def _from_bus(self, messages: list[tuple[str, bytes]]) -> None:
         heard = echoes = unknown = 0
         for group, data in messages:
+            if group == beacons.GROUP:
+                if self.beacons is not None:
+                    _tell(self.beacons.take, data)
+                continue
             try:
                 received = envelope.unpack(data)
             except UnknownEnvelope:
@@ -235,10 +239,8 @@ class Node:
                 event_ages.BUS.reached(received.event.at, local=own)
             if own:
                 echoes += 1
-                if group != beacons.GROUP:  # to hear itself is what a node's own beacon is for
-                    continue
-            else:
-                heard += 1
+                continue
+            heard += 1
             if isinstance(received, StreamEnvelope):
                 self._stream_event(group, received.event)
                 continue

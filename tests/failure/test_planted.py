@@ -46,6 +46,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
     ("bad_bus", "trusts_the_bus"): {DOUBLED, DISORDERED},
     ("other_versions_on_the_bus", "believes_any_envelope"): {DISORDERED, SHOWN, WRONG, LOST},
     ("two_versions_side_by_side", "never_asks_the_database"): {LOST, WAITED},
+    ("roll_to_another_format", "writes_at_once"): {WAITED},
     ("database_slow", "has_no_patience"): {WRONG},
     ("database_locked", "never_tries_again"): {WRONG},
     ("database_restarted", "stores_every_command_again"): {DOUBLED},

@@ -64,6 +64,16 @@ class Node:
             http.request("GET", "/readyz")
             return http.getresponse().status == 200
 
+    def metric(self, name: str) -> float:
+        """A sample of its metrics, by its name with its labels."""
+        http = HTTPConnection(HOST, self.internal_port, timeout=10)
+        with closing(http):
+            http.request("GET", "/metrics")
+            page = http.getresponse().read().decode()
+        return next(
+            float(line.rpartition(" ")[2]) for line in page.splitlines() if line.rpartition(" ")[0] == name
+        )
+
     @property
     def address(self) -> tuple[str, int]:
         """Where clients find it."""
@@ -85,6 +95,8 @@ class Place:
         )
         self.people: list[Person] = []
         self._planted: dict[int, str] = {}
+        self._releases: dict[int, str] = {}
+        """What is planted into a node before everything else: which release it is."""
         self.postgres: PostgresServer | None = None
         self.way_to_database: Proxy | None = None
         """Between nodes and PostgreSQL."""
@@ -156,7 +168,7 @@ class Place:
                 "NODE_PORT": str(node.port),
                 "INTERNAL_HOST": HOST,
                 "INTERNAL_PORT": str(node.internal_port),
-                "PLANTED": self._planted.get(self.nodes.index(node) + 1, ""),
+                "PLANTED": self._told_to_plant(self.nodes.index(node) + 1),
             }
         return told
 
@@ -185,9 +197,20 @@ class Place:
     def plant(self, faults: Mapping[int, str]) -> None:
         """These nodes, and no others, run with these faults from now on."""
         for number, node in enumerate(self.nodes, 1):
-            if self._planted.get(number, "") != faults.get(number, ""):
+            if self._told_to_plant(number) != faults.get(number, ""):
                 self.drain(node)
         self._planted = dict(faults)
+        self._releases = {}
+        self.start_nodes()
+
+    def _told_to_plant(self, number: int) -> str:
+        return ",".join(filter(None, (self._releases.get(number), self._planted.get(number))))
+
+    def replace(self, node: Node, release: str) -> None:
+        """Drain it, and start it again as another release; what was planted into it stays."""
+        number = self.nodes.index(node) + 1
+        self._releases[number] = release
+        self.drain(node)
         self.start_nodes()
 
     def kill(self, node: Node) -> None:

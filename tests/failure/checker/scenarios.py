@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.realtime.envelope import STREAM_VERSION, StreamEnvelope, pack
+from app.realtime.envelope import FORMATS, StreamEnvelope, pack
 from app.realtime.stream import StreamEvent
 from tests.failure.checker.place import Database
 from tests.failure.checker.scene import Scene
@@ -303,18 +303,37 @@ async def other_versions_on_the_bus(scene: Scene) -> None:
             epoch, sequence = last[stream]
             payload = LATER_RELEASE % number
             ours = pack(StreamEnvelope(b"another.", number, StreamEvent(epoch, sequence + 1, payload)))
-            theirs = bytes([scene.random.choice((0, STREAM_VERSION + 1, 255))]) + ours[1:]
+            theirs = bytes([scene.random.choice((0, max(FORMATS) + 1, 255))]) + ours[1:]
             await scene.do(redis.ask, port, "PUBLISH", f"carillon:{stream}", theirs)
             await scene.some_writes(2)
 
 
 @scenario(selection=(), control=False, node_3="speaks_another_version")
 async def two_versions_side_by_side(scene: Scene) -> None:
-    """One node speaks another version on the bus: it and the others do not understand each other."""
+    """One node is of a distant release: on the bus it and the others do not understand each other."""
     with scene.broken("node-3 speaks another version"):
-        await scene.some_writes(300)
-        await scene.all_have_everything()
+        async with scene.all_stay_ready():
+            began = scene.clock()
+            await scene.some_writes(300)
+            await scene.all_have_everything()
+            scene.measure_crossing("releases that do not understand each other", began)
     await scene.all_write_again()
+
+
+@scenario(selection=(), control=False, node_2="next_release", node_3="next_release")
+async def roll_to_another_format(scene: Scene) -> None:
+    """The bus' format changes: a roll to the release that writes the new one, node by node, and back."""
+    await scene.bus_brings_everything()
+    for release in ("release_after_next", "next_release"):
+        for node in scene.place.nodes:
+            with scene.broken(f"{node.name} replaced, with {release}"):
+                await scene.bus_understands()
+                await scene.do(scene.place.replace, node, release)
+                await scene.some_writes(20)
+            if node is scene.node(1):
+                await scene.bus_brings_everything()
+    await scene.all_write_again()
+    await scene.bus_understands()
 
 
 # --- The database ----------------------------------------------------------------------------------------

@@ -29,6 +29,12 @@ UNSENT_LIMIT: Final = 8
 CLIENTS: Final = 9
 ROOMS: Final = 4
 
+NOT_UNDERSTOOD: Final = 'carillon_bus_received_total{outcome="unknown"}'
+FOUND_DEAF: Final = 'carillon_deafness_total{step="noticed"}'
+SWEPT_NOTHING: Final = 'carillon_stream_sweeps_total{outcome="nothing"}'
+READ_FROM_DATABASE: Final = "carillon_stream_fills_total"
+"""Samples of a node's metrics."""
+
 _numbers: Final = itertools.count(1)
 
 
@@ -218,6 +224,31 @@ class Scene:
         """Until that many more were acknowledged."""
         enough = self.acknowledged() + count
         await self.until(lambda: self.acknowledged() >= enough, f"{count} more are acknowledged")
+
+    async def bus_understands(self) -> None:
+        """Whatever came over the bus since a node began was understood there, and nobody was found deaf."""
+        for node in self.place.nodes:
+            for sample in (NOT_UNDERSTOOD, FOUND_DEAF):
+                count = await self.do(node.metric, sample)
+                assert not count, f"{node.name}: {sample} {count:g} (seed {self.seed})"
+
+    async def bus_brings_everything(self) -> None:
+        """There are people on each node, and while they write a time comes between two sweeps in which a
+        node does not need the database for what the others said."""
+        while {node.name for node in self.place.nodes} - {client.node for client in self.clients}:
+            self.random.choice(self.clients).cut()  # it comes back elsewhere
+            await asyncio.sleep(0.1)
+            await self.until(self.all_are_in, "all are in their rooms again")
+        async with asyncio.timeout(self.patience):
+            await asyncio.gather(*[self._bus_brings_everything_to(node) for node in self.place.nodes])
+
+    async def _bus_brings_everything_to(self, node: Node) -> None:
+        before, now = -1.0, await self.do(node.metric, READ_FROM_DATABASE)
+        while now != before:
+            swept = await self.do(node.metric, SWEPT_NOTHING)
+            while await self.do(node.metric, SWEPT_NOTHING) < swept + 2:
+                await self.some_writes(10)
+            before, now = now, await self.do(node.metric, READ_FROM_DATABASE)
 
     async def some_time(self, fault: str, seconds: float) -> None:
         """`seconds` with something broken."""

@@ -1,7 +1,7 @@
 """What can be planted into a node. Most take one rule of the journal out, so that the checker has to notice.
 
-`bad_bus`, `hears_nothing`, `die_after_commit`, `clock_steps`, `prepares_nothing` and `speaks_another_version`
-are no faults of the journal: scenarios plant them, and nothing may follow.
+`bad_bus`, `hears_nothing`, `die_after_commit`, `clock_steps`, `prepares_nothing` and other releases
+(`releases.py`) are no faults of the journal: scenarios plant them, and nothing may follow.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from importlib import import_module
 from typing import Any, Final
+
+from tests.failure.planted import releases
 
 COMMITS_UNTIL_DEATH: Final = 20
 ROLLED_BACK: Final = 10
@@ -28,15 +30,6 @@ def bad_bus() -> None:
 
 def prepares_nothing() -> None:
     """As behind a pooler that knows no prepared statements: `settings.py` has said so."""
-
-
-def speaks_another_version() -> None:
-    """Its envelopes on the bus have versions that others do not know, and it knows no others."""
-    from app.realtime import envelope
-
-    for name in ("VERSION", "STREAM_VERSION"):
-        vars(envelope)[name] += 100
-    vars(envelope)["_STREAM"] = bytes([envelope.STREAM_VERSION])
 
 
 def hears_nothing() -> None:
@@ -281,7 +274,7 @@ def believes_any_envelope() -> None:
         try:
             return unpack(data)
         except envelope.UnknownEnvelope:
-            return unpack(bytes([envelope.STREAM_VERSION]) + data[1:])
+            return unpack(bytes([envelope.WRITES]) + data[1:])
 
     envelope.unpack = unpack_anything
 
@@ -291,7 +284,10 @@ FAULTS: Final[dict[str, Callable[[], None]]] = {
     for fault in (
         bad_bus,
         prepares_nothing,
-        speaks_another_version,
+        releases.next_release,
+        releases.release_after_next,
+        releases.speaks_another_version,
+        releases.writes_at_once,
         hears_nothing,
         die_after_commit,
         clock_steps,

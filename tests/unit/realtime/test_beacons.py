@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import msgspec
 import pytest
 
 from app import VERSION
 from app.realtime import beacons as beacons_module
+from app.realtime import envelope
 from app.realtime.beacons import GROUP, TICK_SECONDS, Beacons
 from app.realtime.hearing import FORGET_SECONDS, HEARD_SECONDS, Beacon
 from app.realtime.memory_broker import MemoryBroker
 from app.realtime.node import Node
+from tests.failure.planted.releases import LATER
 
 
 class Bus(MemoryBroker):
@@ -204,6 +207,36 @@ async def test_beacons_of_other_releases_are_read_as_far_as_they_go(clock: Clock
         beacons(ada).take(b'{"name":"nobody"}')
         beacons(ada).take(b"\xff")
         assert "nobody" not in known(ada)
+
+
+async def test_a_beacon_is_in_no_envelope_and_stays_readable_for_ever(clock: Clock) -> None:
+    async with serving("ada", "bob") as (ada, bob):
+        with patch.object(bob.broker, "publish") as publish:
+            beacons(bob).speak()
+        ((group, said),) = [call.args for call in publish.call_args_list]
+        assert group == GROUP
+        assert msgspec.json.decode(said)["name"] == "bob"
+        recorded = b'{"incarnation":"x","name":"first","version":"0.1.0","connections":7,"loop_lag":0.002,'
+        recorded += b'"bus":"b","misses":["y"],"draining":true,"accepts":0.0}'
+        ada._from_bus([(GROUP, recorded)])
+        told = beacons(ada).hearing.beacons["x"]
+        assert (told.name, told.version, told.writes, told.connections) == ("first", "0.1.0", 1, 7)
+        assert (told.bus, told.misses, told.draining, told.accepts) == ("b", ("y",), True, 0.0)
+
+
+async def test_a_node_that_writes_what_this_one_cannot_read_is_heard_and_makes_it_unwell(
+    clock: Clock,
+) -> None:
+    async with serving("ada", "bob") as (ada, bob):
+        with patch.object(envelope, "WRITES", 2):
+            beacons(bob).speak()
+        await clock.wind(0.1)
+        beacons(ada).look()
+        assert beacons(ada).why_unwell == "does not understand the release of 1 of 2 nodes"
+        assert not beacons(ada).misses, "so nobody takes it for deaf"
+        with patch.dict(envelope.FORMATS, {2: LATER}):
+            beacons(ada).look()
+            assert ada.healthy(), "the next release reads it"
 
 
 async def test_a_node_without_clients_has_no_beacons_and_believes_its_bus() -> None:

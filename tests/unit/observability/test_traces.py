@@ -32,7 +32,7 @@ def test_who_asks_for_less_chooses_from_what_the_others_choose() -> None:
     assert len(chosen(Traces("node-3", 1, InMemorySpanExporter()))) == 2_000
 
 
-async def test_what_the_environment_says_of_the_service_comes_before_what_we_say(
+def test_what_the_environment_says_of_the_service_comes_before_what_we_say(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours = Traces("node-1", 1, InMemorySpanExporter()).resource.attributes
@@ -44,7 +44,7 @@ async def test_what_the_environment_says_of_the_service_comes_before_what_we_say
     assert (theirs["service.name"], theirs["service.instance.id"], theirs["zone"]) == ("chat", "pod-1", "a")
 
 
-async def test_what_the_bus_brought_and_nobody_was_given_is_forgotten(
+def test_what_the_bus_brought_and_nobody_was_given_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "RECEIVED_LIMIT", 3)

@@ -13,6 +13,8 @@ import gevent
 import websocket
 from gevent.event import AsyncResult
 
+from loadtest.waits import told
+
 PATIENCE: Final = 10.0
 """Seconds until a connect or a command is given up."""
 
@@ -20,7 +22,11 @@ Data = dict[str, Any]
 
 
 class ConnectFailed(Exception):
-    """No connection; the text says why."""
+    """No connection; the text says why. `retry_after`: in how many seconds to come, if the node said so."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class Lost(Exception):
@@ -58,7 +64,8 @@ class Connection:
             self.hello: Data = json.loads(self._socket.recv())["data"]
             self._socket.settimeout(None)
         except (websocket.WebSocketException, OSError, ValueError, LookupError) as error:
-            raise ConnectFailed(f"{address}: {error}") from error
+            refusal = getattr(error, "resp_headers", None) or {}
+            raise ConnectFailed(f"{address}: {error}", told(refusal.get("retry-after"))) from error
         self._ids = count(1)
         self._answers: dict[int, AsyncResult] = {}
 

@@ -6,12 +6,18 @@ from urllib.parse import urlsplit
 
 import requests
 
+from loadtest.waits import told
+
 PATIENCE: Final = 30.0
 """Seconds until a request is given up."""
 
 
 class Refused(Exception):
-    """The door did not let us in; the text says which one and why."""
+    """The door did not let us in; the text says which one and why. `retry_after`: as `ConnectFailed`'s."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class Door(NamedTuple):
@@ -68,5 +74,6 @@ class Visitor:
         except requests.RequestException as error:
             raise Refused(f"POST {path}: {error}") from error
         if answer.status_code != wanted:
-            raise Refused(f"POST {path}: {answer.status_code}, expected {wanted}: {answer.text[:200]}")
+            said = f"POST {path}: {answer.status_code}, expected {wanted}: {answer.text[:200]}"
+            raise Refused(said, told(answer.headers.get("Retry-After")))
         return answer

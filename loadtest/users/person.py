@@ -1,6 +1,5 @@
 """A person with one connection: comes in as a guest, listens, notes what comes, comes back when lost."""
 
-import random
 import time
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -11,10 +10,8 @@ from locust import User
 from loadtest.conductor import Conductor
 from loadtest.connection import ConnectFailed, Connection, Data, Lost, Rejected, Unanswered
 from loadtest.visitor import Refused, Visitor
+from loadtest.waits import Waits
 
-COME_BACK_SECONDS: Final = 1.0
-"""At most, until the first try to come back; then twice as long each time, up to `COME_BACK_LIMIT`."""
-COME_BACK_LIMIT: Final = 8.0
 BACK_SECONDS: Final = 60.0
 """Who comes back after a loss is back in time until then."""
 
@@ -43,6 +40,9 @@ class Person(User):  # type: ignore[misc]  # untyped library
             self.account.senders.add(self.name)
         self._visitor = Visitor(self.conductor.door)
         self._leaving = False
+        self._waits = Waits()
+        self._refusal: float | None = None
+        """When to come back, as the node said that refused us last."""
         self._released: float | None = None
         """When to come back, as the node said that let us go."""
         self.connection: Connection | None = None
@@ -98,15 +98,13 @@ class Person(User):  # type: ignore[misc]  # untyped library
     # --- Being there -------------------------------------------------------------------------------------
 
     def _be_there(self) -> None:
-        pause = COME_BACK_SECONDS
         lost_at: float | None = None
         while not self._leaving:
             connection = self._connect(lost_at)
             if connection is None:
-                gevent.sleep(random.uniform(0, pause))
-                pause = min(2 * pause, COME_BACK_LIMIT)
+                gevent.sleep(self._waits.refused(self._refusal))
                 continue
-            pause = COME_BACK_SECONDS
+            self._waits.connected()
             self.connection, self._released = connection, None
             arriving = self.conductor.spawn(self.arrived, connection)
             try:
@@ -119,7 +117,7 @@ class Person(User):  # type: ignore[misc]  # untyped library
                 self.connection = None
                 connection.shutdown()
                 arriving.kill(block=False)
-            gevent.sleep(random.uniform(0, pause) if self._released is None else self._released)
+            gevent.sleep(self._waits.lost(self._released))
 
     def _take(self, connection: Connection, message: Data, size: int) -> None:
         if message.get("event") == "connection.released":
@@ -141,6 +139,7 @@ class Person(User):  # type: ignore[misc]  # untyped library
             connection = Connection(door.url, self.path, ticket, door.name)
         except (ConnectFailed, Refused) as error:
             failure = error
+            self._refusal = error.retry_after
             counts["refused"] += 1
         else:
             self.account.hellos[connection.node] += 1

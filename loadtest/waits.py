@@ -1,4 +1,7 @@
-"""When somebody who was refused, or lost their connection, comes back: as a node says, and not with everybody."""
+"""When somebody who was refused, or lost their connection, comes back.
+
+No earlier than a node says, and each at a moment of their own.
+"""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a later release stored is handed on as it is, and everybody goes on behind it: as after a roll back."""
+"""What a later release stored is handed on as it is, and people go on behind it: as after a roll back."""
 
 from datetime import UTC, datetime
 from typing import ClassVar

@@ -63,9 +63,9 @@ def unpack(data: bytes) -> Envelope | StreamEnvelope:
 
 # --- Version 1: the second byte is the delivery class, or says that the event has a place in a stream -----
 
-_IN_STREAM: Final = 0
+_IN_STREAM: Final = b"\0"
 _header: Final = struct.Struct("!BB8sQB")
-_stream_header: Final = struct.Struct("!BB8sQQQdH")
+_stream_header: Final = struct.Struct("!Bc8sQQQdH")
 
 
 def _pack_1(envelope: Envelope | StreamEnvelope) -> bytes:
@@ -82,13 +82,13 @@ def _pack_1(envelope: Envelope | StreamEnvelope) -> bytes:
 
 
 def _unpack_1(data: bytes) -> Envelope | StreamEnvelope:
-    _, kind, incarnation, counter, key_size = _header.unpack_from(data)
-    if kind == _IN_STREAM:
+    if data[1:2] == _IN_STREAM:
         _, _, incarnation, counter, epoch, sequence, at, size = _stream_header.unpack_from(data)
         removes, payload = _parts(data, _stream_header.size, size)
         return StreamEnvelope(incarnation, counter, StreamEvent(epoch, sequence, payload, removes, at))
-    key, payload = _parts(data, _header.size, key_size)
-    return Envelope(incarnation, counter, Delivery(kind), key, payload)
+    _, delivery, incarnation, counter, size = _header.unpack_from(data)
+    key, payload = _parts(data, _header.size, size)
+    return Envelope(incarnation, counter, Delivery(delivery), key, payload)
 
 
 def _parts(data: bytes, begin: int, size: int) -> tuple[str, bytes]:

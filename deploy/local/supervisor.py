@@ -42,7 +42,7 @@ class Ending(BaseException):
 
 @dataclass(frozen=True)
 class Commands:
-    """What is started beside Redis: what `prepare` says, one after the other; then nodes and worker."""
+    """What is started beside Redis: what `prepare` says, side by side; then nodes and worker."""
 
     prepare: Sequence[Sequence[str]] = (
         (*MANAGE, "migrate", "--no-input", "--verbosity", "0"),
@@ -100,8 +100,7 @@ class Supervisor:
         with self._terminal.step("Redis: a primary, a replica and three Sentinels"):
             self._redis.start()
         with self._terminal.step("database and static files"):
-            for command in self._commands.prepare:
-                self._prepare(command)
+            self._prepare()
         with self._terminal.step(f"{self._plan.nodes} nodes and a task worker"):
             for number in everyone:
                 self._nodes.start(number)
@@ -113,16 +112,22 @@ class Supervisor:
         self._terminal.text(what_to_try(self._plan))
         self._terminal.release(without=self._redis.processes())
 
-    def _prepare(self, command: Sequence[str]) -> None:
+    def _prepare(self) -> None:
+        """All at once: most of what each takes is Django's start."""
         environment = {**os.environ, "DATA_FOLDER": str(self._plan.data_folder)}
-        process = Process("prepare", command, self._guardian, environment=environment, cwd=PROJECT_FOLDER)
-        try:
-            code = process.wait(PREPARE_SECONDS)
-            if code != 0:
-                how = f"ended with code {code}" if code else f"did not end within {PREPARE_SECONDS:g} s"
-                raise StartFailed(f"`{' '.join(command[1:])}` {how}:\n{process.tail()}")
-        finally:
-            process.kill()
+        with ExitStack() as stack:
+            processes = []
+            for command in self._commands.prepare:
+                process = Process(
+                    "prepare", command, self._guardian, environment=environment, cwd=PROJECT_FOLDER
+                )
+                stack.callback(process.kill)
+                processes.append((command, process))
+            for command, process in processes:
+                code = process.wait(PREPARE_SECONDS)
+                if code != 0:
+                    how = f"ended with code {code}" if code else f"did not end within {PREPARE_SECONDS:g} s"
+                    raise StartFailed(f"`{' '.join(command[1:])}` {how}:\n{process.tail()}")
 
     # --- Meanwhile ---------------------------------------------------------------------------------------
 

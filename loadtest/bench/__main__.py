@@ -18,6 +18,8 @@ from loadtest.bench.figures import (
     paced,
     posts,
     resumes,
+    rolling,
+    scaling,
     scraping,
     writers,
 )
@@ -27,7 +29,20 @@ from loadtest.bench.wire import WireError
 
 FIGURES: Final = {
     module.__name__.rpartition(".")[2]: module
-    for module in (fanout, burst, paced, memory, connects, scraping, posts, crossing, resumes, writers)
+    for module in (
+        fanout,
+        burst,
+        paced,
+        memory,
+        connects,
+        scraping,
+        scaling,
+        posts,
+        crossing,
+        resumes,
+        writers,
+        rolling,
+    )
 }
 RESULTS: Final = machine.REPOSITORY / "docs" / "results"
 
@@ -66,7 +81,8 @@ def main() -> None:
     if options.save:
         day = datetime.now(UTC).date()
         RESULTS.mkdir(parents=True, exist_ok=True)
-        file = RESULTS / f"{day.isoformat()}-bench.md"
+        # What was asked for alone takes nobody else's place.
+        file = RESULTS / f"{day.isoformat()}-{'-'.join(options.only or ['bench'])}.md"
         file.write_text(report.markdown(rows, notes, day, machine.commit()))
         print(f"kept in {file.relative_to(machine.REPOSITORY)}")
 

@@ -20,11 +20,16 @@ WINDOW: Final = 64
 SAMPLE_EVERY: Final = 50
 """One connection in so many is read frame by frame."""
 CONNECT_SECONDS: Final = 60.0
+PER_ADDRESS: Final = 10_000
+"""So many connections of a crowd come from one address: a system has some 28,000 ports for them."""
 
 _TCP_INFO_BYTES: Final = 192
 _DATA_SEGMENTS_IN: Final = struct.Struct("@152xI")  # tcpi_data_segs_in, whose place in tcp_info is Linux' ABI
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # no TIME_WAIT, or the ports would run out
 _BUFFER: Final = 1 << 20
+_BIND_ADDRESS_NO_PORT: Final = 24  # Linux: the port is chosen when it connects, so it may serve many servers
+_PING: Final = bytes((wire.PING, 0))
+_PONG: Final = wire.answer(wire.PING, b"")
 
 
 class Crowd:
@@ -66,6 +71,7 @@ class Crowd:
     def open(self, port: int, requests: Sequence[bytes]) -> float:
         """One connection for each request, `WINDOW` at a time, each until its first frame. Returns seconds.
 
+        Whoever was there before is pinged meanwhile, at most.
         Raises `WireError` for a refusal, a lost connection, or when it takes longer than CONNECT_SECONDS.
         """
         started = perf_counter()
@@ -79,6 +85,9 @@ class Crowd:
             if not events or perf_counter() > started + CONNECT_SECONDS:
                 raise wire.WireError(f"{len(waiting)} connections are not open after {CONNECT_SECONDS:g} s")
             for number, event in events:
+                if number not in waiting:
+                    self._answer(number)
+                    continue
                 one = self._sockets[number]
                 if unsent := waiting[number]:
                     if event & select.EPOLLOUT:
@@ -107,6 +116,9 @@ class Crowd:
         one = socket.socket()
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         one.setblocking(False)
+        if address := len(self._sockets) // PER_ADDRESS:
+            one.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            one.bind((f"127.0.0.{1 + address}", 0))
         self._sockets[one.fileno()] = one
         one.connect_ex(("127.0.0.1", port))
         # On loopback the handshake is through when connect returns, so the request usually goes out at once.
@@ -163,6 +175,19 @@ class Crowd:
         done = perf_counter()
         self._compare(expected)
         return done
+
+    def stay(self, seconds: float) -> None:
+        """Answer pings for so long. Raises `WireError` if anything else comes."""
+        until = perf_counter() + seconds
+        while (left := until - perf_counter()) > 0:
+            for number, _ in self._epoll.poll(left, 4096):
+                self._answer(number)
+
+    def _answer(self, number: int) -> None:
+        one = self._sockets[number]
+        if (data := one.recv(4096)) != _PING:
+            raise wire.WireError(f"expected nothing but pings, got {data[:200]!r}")
+        one.send(_PONG)
 
     def segments(self) -> float:
         """How many TCP segments with data a connection has received so far, on average."""

@@ -50,12 +50,14 @@ class Control:
         return reply
 
     def _next(self) -> dict[str, Any]:
-        while not (end := wire.frame_end(self._unread, 0)):
-            self._receive()
-        [payload] = wire.payloads(self._unread[:end])
-        self._unread = self._unread[end:]
-        message: dict[str, Any] = json.loads(payload)
-        return message
+        while True:
+            while not (end := wire.frame_end(self._unread, 0, (wire.TEXT_FRAME, wire.PING))):
+                self._receive()
+            frame, self._unread = self._unread[:end], self._unread[end:]
+            if frame[0] == wire.TEXT_FRAME:
+                message: dict[str, Any] = json.loads(wire.payload(frame, 0, end))
+                return message
+            # A ping: the next command is a sign of life, too.
 
     def _receive(self) -> None:
         data = self._socket.recv(65536)

@@ -7,8 +7,10 @@ answer is compared with each event: a server that loses, repeats or misplaces an
 import gc
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from
+from itertools import islice
 from time import perf_counter, process_time, time_ns
 from typing import Final, NamedTuple
 
@@ -62,11 +64,16 @@ def percentile(seconds: Sequence[float], share: float) -> float:
 
 
 def posts(rooms: Sequence[str], count: int) -> deque[Post]:
-    """`count` posts, to one room after the other. Their keys are UUIDv7 of now, in the order of posting."""
+    """The first `count` of `endless`, made."""
+    return deque(islice(endless(rooms), count))
+
+
+def endless(rooms: Sequence[str]) -> Iterator[Post]:
+    """Posts to one room after the other. Their keys are UUIDv7 of now, in the order of posting; their texts
+    begin with the number."""
     draw = random.Random()
     now = time_ns() // 1_000_000
-    made: deque[Post] = deque()
-    for number in range(1, count + 1):
+    for number in count_from(1):
         room = rooms[number % len(rooms)]
         stamp = f"{now + number // 16:012x}"
         key = (
@@ -75,10 +82,9 @@ def posts(rooms: Sequence[str], count: int) -> deque[Post]:
         )
         payload = (
             f'{{"id":{number},"command":"chat.post_message",'
-            f'"data":{{"room":"{room}","key":"{key}","text":"{TEXT}"}}}}'
+            f'"data":{{"room":"{room}","key":"{key}","text":"{number:010}{TEXT[10:]}"}}}}'
         )
-        made.append(Post(number, room, wire.masked(payload.encode())))
-    return made
+        yield Post(number, room, wire.masked(payload.encode()))
 
 
 class Posting:

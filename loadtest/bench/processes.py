@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -37,7 +38,8 @@ _UVICORN: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """How one of the servers is started and spoken to. `{port}` stands for its port."""
+    """How one of the servers is started and spoken to. `{port}` stands for its port, `{shared}` for one that
+    it has together with others."""
 
     name: str
     command: str
@@ -75,6 +77,13 @@ NAIVE: Final = Kind(
     {"CHANNEL_LAYER": "channels_redis"},
 )
 STOCK: Final = (STOCK_CORE, STOCK_PUBSUB)
+NAIVE_WORKER: Final = Kind(
+    "stock consumer on uvicorn's worker",
+    "-m gunicorn -k uvicorn_worker.UvicornWorker --reuse-port -b 127.0.0.1:{port} -b 127.0.0.1:{shared} "
+    f"--log-level warning {_SERVERS}.naive:application",
+    {"CHANNEL_LAYER": "channels_redis"},
+)
+"""The same as it is deployed: several of them behind one port, each with a gunicorn to end it politely."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,8 @@ class Server:
 
     def connect_control(self) -> None:
         """Wait until it answers. Raises `StartFailed`."""
-        request = wire.request(self.kind.control_path, self.port, ticket=self.people[0]["ticket"])
+        # Not by ticket: those last for ten minutes, and a run may be longer.
+        request = wire.request(self.kind.control_path, self.port, session=self.people[0]["session"])
 
         def answers() -> bool:
             with suppress(OSError):
@@ -147,6 +157,21 @@ class Server:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         raise RuntimeError(f"process {self.pid} has no resident memory")
+
+    def metrics(self) -> str:
+        """What a scraper reads."""
+        http = HTTPConnection(HOST, self.internal_port, timeout=30)
+        try:
+            http.request("GET", "/metrics")
+            return http.getresponse().read().decode()
+        finally:
+            http.close()
+
+    def leave(self) -> None:
+        """Ask it to end politely. Returns at once."""
+        if self.control is not None:
+            self.control.close()
+        self.process.terminate()
 
     def stop(self) -> None:
         """End it at once: there is nothing in it that anybody would miss."""
@@ -209,19 +234,35 @@ class Stage:
         with ExitStack() as exits:
             servers = []
             for number, kind in enumerate(kinds, 1):
-                port, internal_port = free_ports(2)
-                command = [_PYTHON, *kind.command.format(port=port).split()]
-                ports = {"PUBLIC_PORT": str(port), "INTERNAL_PORT": str(internal_port)}
-                own = {"NODE_NAME": f"bench-{number}"} | ports
-                environment = self._environment | home.settings | own | kind.environment
-                process = self._pinned(kind.name, command, environment, machine.SERVER_CORE)
-                server = Server(kind, process, (port, internal_port), home.people)
+                server = self.start(kind, number, home)
                 exits.callback(server.stop)
-                server.connect_control()
                 servers.append(server)
             for server in servers:
                 server.settle()
             yield servers
+
+    def start(self, kind: Kind, number: int, home: Home, shared_port: int = 0) -> Server:
+        """One that answers, for the caller to stop. It has a port of its own, and may share one with others.
+
+        Raises `StartFailed`.
+        """
+        port, internal_port = free_ports(2)
+        command = [_PYTHON, *kind.command.format(port=port, shared=shared_port).split()]
+        own = {"NODE_NAME": f"bench-{number}", "INTERNAL_PORT": str(internal_port)}
+        own |= (
+            {"PUBLIC_PORT": str(shared_port), "NODE_PORT": str(port)}
+            if shared_port
+            else {"PUBLIC_PORT": str(port)}
+        )
+        environment = self._environment | home.settings | own | kind.environment
+        process = self._pinned(kind.name, command, environment, machine.SERVER_CORE)
+        server = Server(kind, process, (port, internal_port), home.people)
+        try:
+            server.connect_control()
+        except BaseException:
+            server.stop()
+            raise
+        return server
 
     def durable(self) -> tuple[Database, Home]:
         """A home on PostgreSQL, with ROOMS in it. Raises `StartFailed`."""

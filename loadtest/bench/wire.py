@@ -6,6 +6,7 @@ Written from docs/protocol.md alone. All servers of a run send the same bytes, s
 import hashlib
 import json
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any, Final
 
 KEY: Final = "Y2FyaWxsb24tYmVuY2hlcw=="
@@ -17,6 +18,13 @@ FIRST_NUMBER: Final = 1_000_000
 """Events are numbered from here, so that all of them are of one size."""
 TEXT: Final = "0123456789" * 4
 """Makes each event's JSON 100 bytes."""
+
+
+TEXT_FRAME: Final = 0x81
+CLOSE: Final = 0x88
+PING: Final = 0x89
+PONG: Final = 0x8A
+"""First bytes of frames in one piece."""
 
 
 class WireError(Exception):
@@ -57,10 +65,20 @@ def command(number: int, name: str, data: dict[str, Any]) -> bytes:
 
 
 def masked(payload: bytes) -> bytes:
-    """A client's text frame. The mask is nothing but zeros, which is a mask too."""
+    """A client's text frame."""
+    return _masked(TEXT_FRAME, payload)
+
+
+def answer(kind: int, payload: bytes) -> bytes:
+    """What a client owes a ping, or a close."""
+    return _masked(PONG if kind == PING else CLOSE, payload)
+
+
+def _masked(kind: int, payload: bytes) -> bytes:
+    """The mask is nothing but zeros, which is a mask too."""
     size = len(payload)
     length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
-    return b"\x81" + length + bytes(4) + payload
+    return bytes((kind,)) + length + bytes(4) + payload
 
 
 def opened(data: bytes) -> int:
@@ -76,11 +94,11 @@ def opened(data: bytes) -> int:
     return frame_end(data, end + 4)
 
 
-def frame_end(data: bytes, start: int) -> int:
-    """Where the text frame at `start` ends; 0 while it is incomplete. Raises `WireError` for another kind."""
+def frame_end(data: bytes, start: int, kinds: Sequence[int] = (TEXT_FRAME,)) -> int:
+    """Where the frame at `start` ends; 0 while it is incomplete. Raises `WireError` for another kind."""
     if len(data) < start + 2:
         return 0
-    if data[start] != 0x81:
+    if data[start] not in kinds:
         raise WireError(f"expected a whole text frame, got {data[start : start + 20]!r}")
     size, begin = data[start + 1], start + 2
     if size == 126:
@@ -104,6 +122,11 @@ def whole_frames(data: bytes) -> tuple[list[bytes], bytes]:
         end = frame_end(data, start)
         if not end:
             break
-        found.append(data[start + (4 if data[start + 1] == 126 else 2) : end])
+        found.append(payload(data, start, end))
         start = end
     return found, data[start:]
+
+
+def payload(data: bytes, start: int, end: int) -> bytes:
+    """Of the server's frame that is there."""
+    return data[start + (4 if data[start + 1] == 126 else 2) : end]

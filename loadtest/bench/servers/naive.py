@@ -47,7 +47,7 @@ class RoomConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Say hello."""
         self.joined: set[str] = set()
         await self.accept()
-        await self.send(text_data=_encode({"event": "hello", "data": {}}))
+        await self.send(text_data=_encode({"event": "hello", "data": {"node": os.environ["NODE_NAME"]}}))
 
     async def disconnect(self, close_code: int) -> None:
         """Leave the rooms."""
@@ -74,12 +74,13 @@ class RoomConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def chat_message(self, event: dict[str, Any]) -> None:
         """Somebody said something."""
-        event.pop("type")
-        await self.send(text_data=_encode({"event": "chat.message_posted", "data": event}))
+        data = {name: value for name, value in event.items() if name != "type"}  # others here get this object
+        await self.send(text_data=_encode({"event": "chat.message_posted", "data": data}))
 
 
-with connection.schema_editor() as editor:
-    editor.create_model(Message)
+if Message._meta.db_table not in connection.introspection.table_names():
+    with connection.schema_editor() as editor:
+        editor.create_model(Message)
 connection.close()
 
 application = ProtocolTypeRouter(

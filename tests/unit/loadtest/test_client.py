@@ -8,6 +8,7 @@ import pytest
 
 from loadtest.bench import wire
 from loadtest.bench.client import SAMPLE_EVERY, Crowd
+from loadtest.bench.control import Control
 from loadtest.bench.servers.bare import ANSWER
 
 SECONDS = 10.0
@@ -132,3 +133,44 @@ def test_an_upgrade_that_went_wrong_is_noticed(
     with pytest.raises(wire.WireError, match=error):
         crowd.open(sender.port, [wire.request("/", sender.port)])
     accepting.join(SECONDS)
+
+
+def test_a_crowd_that_stays_answers_pings(crowd: Crowd, sender: Sender) -> None:
+    opened(crowd, sender)
+    for one in sender.connections:
+        one.sendall(bytes((wire.PING, 0)))
+    crowd.stay(0.05)
+    assert [one.recv(100) for one in sender.connections] == [wire.answer(wire.PING, b"")] * 3
+
+
+def test_a_crowd_that_stays_wants_nothing_else(crowd: Crowd, sender: Sender) -> None:
+    opened(crowd, sender)
+    sender.connections[0].sendall(EVENTS)
+    with pytest.raises(wire.WireError, match="nothing but pings"):
+        crowd.stay(SECONDS)
+
+
+def test_each_address_has_so_many_connections(
+    crowd: Crowd, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadtest.bench.client.PER_ADDRESS", 2)
+    opened(crowd, sender, 5)
+    hosts = [one.getpeername()[0] for one in sender.connections]
+    assert sorted(hosts) == ["127.0.0.1"] * 2 + ["127.0.0.2"] * 2 + ["127.0.0.3"]
+
+
+def test_whoever_is_there_answers_pings_while_others_come(crowd: Crowd, sender: Sender) -> None:
+    opened(crowd, sender, 1)
+    sender.connections[0].sendall(bytes((wire.PING, 0)))
+    opened(crowd, sender, 3)
+    crowd.stay(0.05)
+    assert sender.connections[0].recv(100) == wire.answer(wire.PING, b"")
+
+
+def test_the_control_connection_passes_over_pings(sender: Sender) -> None:
+    accepting = sender.accept(1)
+    control = Control(sender.port, wire.request("/", sender.port))
+    accepting.join(SECONDS)
+    sender.connections[0].sendall(bytes((wire.PING, 0)) + wire.frame(b'{"id":1,"reply":{"pid":7}}'))
+    assert control.ask("bench.about") == {"pid": 7}
+    control.close()

@@ -67,7 +67,8 @@ def test_somebody_who_never_gets_a_word_out_is_noticed(place: Place) -> None:
     with place.through(Mute(b'"chat.post_message"')) as door:
         run = place.run(door.url)
         assert run.end() == BROKEN, run.log
-    assert run.broken == {"silent_senders"}, run.log
+    # Where the run takes longer than an answer may, that it never came is seen, too.
+    assert "silent_senders" in run.broken and run.broken <= {"silent_senders", "commands_unanswered"}, run.log
 
 
 @at_length

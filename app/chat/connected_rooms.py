@@ -60,7 +60,7 @@ class ConnectedRooms:
     async def join(self, slug: str, after: Position | None) -> Reply:
         """Hear the room from `after` on, or from a snapshot. Joining again starts over from there."""
         self._check_limit([slug])
-        read = await self._read(Question(slug, self._person.id, after, Budget()))
+        read = await self._read(self._question(slug, after, Budget(), snapshot=True))
         return Reply(self._joined(slug, read, after), partial(self._follow, slug, read, after))
 
     async def resume(self, places: Mapping[str, Position]) -> Reply:
@@ -117,10 +117,14 @@ class ConnectedRooms:
             raise CommandError("too_many_rooms", f"this connection may be in {limit} rooms: leave one")
 
     async def _resume(self, slug: str, after: Position, budget: Budget) -> RoomRead:
-        read = await self._read(Question(slug, self._person.id, after, budget, snapshot=False))
+        read = await self._read(self._question(slug, after, budget, snapshot=False))
         if not read.resumed:
             self.leave(slug)
         return read
+
+    def _question(self, slug: str, after: Position | None, budget: Budget, *, snapshot: bool) -> Question:
+        marked = markers_of(self._node).waiting(slug, self._person.id)
+        return Question(slug, self._person.id, after, budget, snapshot, marked)
 
     async def _read(self, question: Question) -> RoomRead:
         """Enter the room, then read it: what happens in between is not missed."""
@@ -161,7 +165,6 @@ class ConnectedRooms:
             presence = presence_of(self._node)
             people = presence.enter(slug, room_group(slug), self._person, self._connection)
         standing = read.standing
-        last_read, unread = markers_of(self._node).newest(slug, self._person.id, standing)
         return RoomJoined(
             room=slug,
             title=standing.title,
@@ -175,8 +178,8 @@ class ConnectedRooms:
             reset=read.reset,
             messages=read.messages,
             earlier=read.earlier,
-            last_read=last_read,
-            unread=unread,
+            last_read=standing.last_read,
+            unread=standing.unread,
         )
 
     def _follow(self, slug: str, read: RoomRead, after: Position | None) -> None:

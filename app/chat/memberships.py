@@ -58,7 +58,7 @@ def name_of(person: str) -> str:
 
 
 def _standing_of(slug: str, person: str) -> Standing:
-    (standing,) = standings([(slug, person)])
+    (standing,) = standings([(slug, person, 0)])
     if isinstance(standing, CommandError):
         raise standing
     return standing

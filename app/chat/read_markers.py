@@ -15,7 +15,7 @@ from typing import Final
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from app.chat.selectors import Pair, Standing
+from app.chat.selectors import Pair
 from app.database.thread import OutageLog, in_database_thread
 from app.realtime.node import Node
 
@@ -51,13 +51,9 @@ class ReadMarkers:
         if self._task is None:
             self._task = asyncio.create_task(self._write_later(), name="read markers")
 
-    def newest(self, slug: str, person: str, standing: Standing) -> tuple[int | None, int]:
-        """The last sequence read and how many messages are not, with what is not written yet."""
-        last = standing.stream.last_sequence
-        waiting = min(self._waiting.get((slug, person), 0), last)
-        if waiting <= (standing.last_read or 0):
-            return standing.last_read, standing.unread
-        return waiting, 0 if waiting == last else standing.unread
+    def waiting(self, slug: str, person: str) -> int:
+        """The mark that is not written yet; 0: none."""
+        return self._waiting.get((slug, person), 0)
 
     async def flush(self) -> None:
         """Write what waits now. Raises what the database raises; then it still waits."""

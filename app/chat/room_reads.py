@@ -60,8 +60,8 @@ class Budget:
 class Question(NamedTuple):
     """How is this room for this person? `after`: they want to go on from there, if that can be.
 
-    `snapshot`: else they want its messages, and from which position on they hold. All questions of one
-    command share its budget.
+    `snapshot`: else they want its messages, and from which position on they hold. `marked`: they read up to
+    there, written or not. All questions of one command share its budget.
     """
 
     slug: str
@@ -69,6 +69,7 @@ class Question(NamedTuple):
     after: Position | None
     budget: Budget
     snapshot: bool = True
+    marked: int = 0
 
 
 class RoomRead(NamedTuple):
@@ -152,7 +153,7 @@ def read_rooms(questions: list[Question]) -> list[RoomRead | Exception]:
 
 def _read(questions: list[Question]) -> list[RoomRead | Exception]:
     with one_snapshot():
-        standings = selectors.standings([(question.slug, question.person) for question in questions])
+        standings = selectors.standings([(one.slug, one.person, one.marked) for one in questions])
         asked = list(zip(questions, standings, strict=True))
         sizes = selectors.sizes_behind({*filter(None, starmap(_place_behind, asked))})
         streams: dict[str, int] = {}

@@ -30,6 +30,9 @@ counted for."""
 Pair = tuple[str, str]
 """A room's slug and a person's id."""
 
+Marked = tuple[str, str, int]
+"""A pair, and up to where this person read the room by a mark that may not be written yet; 0: none."""
+
 Place = tuple[str, int]
 """A stream's name and a sequence in it."""
 
@@ -87,9 +90,12 @@ def no_room(slug: str) -> CommandError:
     return CommandError("not_found", f"there is no room {slug}")
 
 
-def standings(pairs: Sequence[Pair]) -> list[Standing | CommandError]:
+def standings(pairs: Sequence[Marked]) -> list[Standing | CommandError]:
     """What each room is to each person, or why they may not be there; one query."""
-    asked = [{"n": n, "room": room, "person": person} for n, (room, person) in enumerate(pairs)]
+    asked = [
+        {"n": n, "room": room, "person": person, "marked": marked}
+        for n, (room, person, marked) in enumerate(pairs)
+    ]
     with connection.cursor() as cursor:
         cursor.execute(_STANDINGS[connection.vendor], [msgspec.json.encode(asked).decode()])
         rows = map(_Row._make, cursor.fetchall())
@@ -123,7 +129,7 @@ def sizes_behind(places: Collection[Place]) -> dict[Place, int]:
 def messages_before(slug: str, person: str, before: int, limit: int) -> Latest:
     """Up to `limit` messages posted before the sequence `before`. Raises `CommandError`."""
     with one_snapshot():
-        (standing,) = standings([(slug, person)])
+        (standing,) = standings([(slug, person, 0)])
         if isinstance(standing, CommandError):
             raise standing
         rows = Message.objects.filter(room_id=standing.room_id, sequence__lt=before).order_by("-sequence")
@@ -135,7 +141,7 @@ def place_of_own_event(slug: str, person: str, sequence: int) -> Position:
     """Where the event is, for whoever may know who got it: moderators, and who wrote the message that was
     posted there. Raises `CommandError`."""
     with one_snapshot():
-        (standing,) = standings([(slug, person)])
+        (standing,) = standings([(slug, person, 0)])
         if isinstance(standing, CommandError):
             raise standing
         posted = Message.objects.filter(room_id=standing.room_id, sequence=sequence)
@@ -173,7 +179,7 @@ class _Row(NamedTuple):
     last_sequence: int
     role: str | None
     muted: bool | None
-    last_read: int | None
+    last_read: int
     unread: int
 
 
@@ -192,7 +198,7 @@ def _standing(slug: str, row: _Row) -> Standing | CommandError:
         role=role,
         muted=bool(row.muted),
         stream=StreamRead(row.epoch, row.floor, row.last_sequence, []),
-        last_read=row.last_read or None,
+        last_read=min(row.last_read, row.last_sequence) or None,
         unread=row.unread,
     )
 
@@ -211,18 +217,21 @@ def _kept(message: Message) -> KeptMessage:
 
 
 _PAIRS: Final = {
-    "postgresql": "json_to_recordset(%s::json) AS p(n bigint, room varchar, person varchar)",
-    "sqlite": "(SELECT value->>'n' AS n, value->>'room' AS room, value->>'person' AS person"
-    " FROM json_each(%s)) AS p",
+    "postgresql": "json_to_recordset(%s::json) AS p(n bigint, room varchar, person varchar, marked bigint)",
+    "sqlite": "(SELECT value->>'n' AS n, value->>'room' AS room, value->>'person' AS person,"
+    " value->>'marked' AS marked FROM json_each(%s)) AS p",
 }
+
+# By a mark that is written, or by one that waits.
+_READ: Final = "CASE WHEN p.marked > COALESCE(m.last_read, 0) THEN p.marked ELSE COALESCE(m.last_read, 0) END"
 
 _STANDINGS: Final = {
     vendor: f"""
-SELECT p.n, r.id, r.title, r.public, s.epoch, s.floor, s.last_sequence, m.role, m.muted, m.last_read,
-    CASE WHEN m.last_read > 0 THEN (SELECT count(*) FROM (
+SELECT p.n, r.id, r.title, r.public, s.epoch, s.floor, s.last_sequence, m.role, m.muted, {_READ},
+    CASE WHEN {_READ} > 0 THEN (SELECT count(*) FROM (
         SELECT g.sender, g.deleted_at FROM chat_message g
-        WHERE g.room_id = r.id AND g.sequence > m.last_read ORDER BY g.sequence LIMIT {UNREAD_LIMIT}
-    ) behind WHERE behind.sender <> m.person AND behind.deleted_at IS NULL) ELSE 0 END
+        WHERE g.room_id = r.id AND g.sequence > {_READ} ORDER BY g.sequence LIMIT {UNREAD_LIMIT}
+    ) behind WHERE behind.sender <> p.person AND behind.deleted_at IS NULL) ELSE 0 END
 FROM {pairs}
 LEFT JOIN chat_room r ON r.slug = p.room
 LEFT JOIN journal_position s ON s.stream = 'room.' || r.slug

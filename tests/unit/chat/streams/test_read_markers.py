@@ -29,10 +29,24 @@ async def test_what_was_read_is_known_on_every_device() -> None:
             assert (joined["last_read"], joined["unread"]) == (6, 0)
 
 
+async def test_a_mark_that_waits_is_counted_from_like_one_that_is_written() -> None:
+    async with client(ADA) as ada, client(BOB) as bob:
+        for number in range(5):
+            await ada.post(str(number))
+        await bob.command("chat.mark_read", room="lobby", sequence=2)
+        joined = await join(bob)
+        assert (joined["last_read"], joined["unread"]) == (2, 3)
+        await markers_of(current_node()).flush()
+        await bob.command("chat.mark_read", room="lobby", sequence=4)
+        joined = await join(bob)
+        assert (joined["last_read"], joined["unread"]) == (4, 1)
+
+
 async def test_no_mark_goes_beyond_what_is_there() -> None:
     async with client(ADA) as ada, client(BOB) as bob:
         await ada.post("one")
         await bob.command("chat.mark_read", room="lobby", sequence=1000)
+        assert (await join(bob))["last_read"] == 1
         await markers_of(current_node()).flush()
         await ada.post("two")
         joined = await join(bob)

@@ -54,6 +54,8 @@ class Reset(StrEnum):
     """The position was never reached in this life."""
     TOO_FAR = "too_far"
     """More events were missed than are caught up with one by one."""
+    RIGHTS = "rights"
+    """This person may not be there any more: whoever comes again is asked anew."""
 
 
 class Unreadable(Exception):

@@ -101,6 +101,12 @@ class Following:
         if audience is not None:
             audience.discard(self)
 
+    def send_away(self, reason: Reset) -> None:
+        """Get what was published so far, then `stream.reset`, and nothing more; `told` is called."""
+        audience, self._audience = self._audience, None
+        if audience is not None:
+            audience.send_away(self, reason)
+
     def has_ended(self, ended: Ended, schedule: Callable[[Callable[[], None]], object]) -> None:
         """It was detached: tell so when this step is over."""
         self._audience = None
@@ -211,6 +217,16 @@ class StreamAudience:
             del self._attached[following]
             metrics.subscriptions.dec()
             self._hub.unsubscribe(self._stream, following.subscriber)
+
+    def send_away(self, following: Following, reason: Reset) -> None:
+        """Nothing more for this one."""
+        self.short.pop(following, None)
+        self._ahead.pop(following, None)
+        if following in self._attached:
+            self._hub.finish(self._stream, [following.subscriber])
+            metrics.subscriptions.dec()
+            del self._attached[following]
+        self._send_away(following, reason)
 
     def ask(self, sequence: int) -> int:
         """The sequence whose successors are wanted, for a stream that itself wants those of `sequence`."""

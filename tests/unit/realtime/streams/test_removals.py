@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from app.realtime.node import Node
+from app.realtime.stream import Reset
 from app.realtime.stream_audience import Ended
 from app.realtime.stream_schedule import FILL_SECONDS
 from tests.unit.realtime.streams.guests import ROOM, Guest, end_of_tick, here
@@ -83,3 +84,26 @@ async def test_who_left_in_the_tick_of_the_removal_is_not_told(
     bob.leave()
     await end_of_tick()
     assert bob.ended == []
+
+
+async def test_who_is_sent_away_gets_what_was_published_before_and_then_nothing(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    ada, bob = await here(node), await here(node, name="u2")
+    bus.brings(ROOM, database.store(ROOM))
+    bob.following.send_away(Reset.RIGHTS)
+    bob.following.send_away(Reset.RIGHTS)
+    bus.brings(ROOM, database.store(ROOM))
+    await end_of_tick()
+    assert (ada.got, ada.ended) == ([1, 2], [])
+    assert (bob.got, bob.ended) == ([1, "stream.reset"], [Ended(Reset.RIGHTS)])
+
+
+async def test_who_is_sent_away_on_the_way_never_arrives(
+    node: Node, bus: PlayedBus, database: Database
+) -> None:
+    bob = await here(node, after=3, name="u2")  # where the node is not yet
+    bob.following.send_away(Reset.RIGHTS)
+    bus.brings(ROOM, *[database.store(ROOM) for _ in range(5)])
+    await end_of_tick()
+    assert (bob.got, bob.ended) == (["stream.reset"], [Ended(Reset.RIGHTS)])

@@ -13,10 +13,11 @@ from django.http.request import split_domain_port, validate_host
 from app.accounts import tickets
 from app.accounts.refusals import Receive, Scope, Send, refuse
 from app.accounts.session_lookup import LookupFailed, SessionLookup
-from app.accounts.tickets import TicketRefused
-from app.accounts.verification import Verification
+from app.accounts.stock_connection import StockConnection
+from app.accounts.tickets import Claim, TicketRefused
+from app.accounts.verification import Closable, verification_of
 from app.realtime.identity import Identity
-from app.realtime.node import running_node
+from app.realtime.node import current_node, running_node
 from app.realtime.protocol import SUBPROTOCOL, TICKET_PREFIX
 
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -38,14 +39,13 @@ class OriginCheck:
 class IdentityMiddleware:
     """Sets `scope["identity"]` from the ticket, else from the session cookie; nobody comes in without.
 
-    Who comes by ticket is looked at once more after accept: `scope["on_accept"]` has what the consumer
-    calls with its connection.
+    Whether that is still so is looked at for as long as the connection lasts: `scope["on_accept"]` has what
+    the consumer calls with its connection; for one that does not, it is called with a `StockConnection`.
     """
 
     def __init__(self, app: Application) -> None:
         self.app = app
         self._sessions = SessionLookup()
-        self._verification = Verification()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         offered = scope.get("subprotocols")
@@ -54,35 +54,35 @@ class IdentityMiddleware:
             return
         ticket = _ticket(scope)
         try:
-            if ticket is None:
-                identity = await self._identity_of_session(scope)
-            else:
-                identity = self._identity_of_ticket(ticket, scope)
+            claim = await self._claim_of_session(scope) if ticket is None else tickets.verify(ticket)
         except TicketRefused as refused:
             await refuse(refused.reason, scope, receive, send)
         except LookupFailed:
             await refuse("unavailable", scope, receive, send)
         else:
-            if identity is None:
+            if claim is None:
                 await refuse("no_identity", scope, receive, send)
-            elif wait := _shut_for(identity):
+            elif wait := _shut_for(claim.identity):
                 await refuse("flooding", scope, receive, send, wait)
-            elif _has_enough(identity):
+            elif _has_enough(claim.identity):
                 await refuse("person_limit", scope, receive, send)
             else:
-                scope["identity"] = identity
+                scope["identity"] = claim.identity
+                if claim.session or not claim.identity.guest:
+                    # The database was not asked about a ticket yet.
+                    on_accept = scope["on_accept"] = [partial(_watch, claim, soon=ticket is not None)]
+                    if scope["type"] == "websocket":
+                        send = StockConnection(send, on_accept).send
                 await self.app(scope, receive, send)
 
-    def _identity_of_ticket(self, ticket: str, scope: Scope) -> Identity:
-        claim = tickets.verify(ticket)
-        if not claim.identity.guest:
-            scope.setdefault("on_accept", []).append(partial(self._verification.verify_later, claim))
-        return claim.identity
-
-    async def _identity_of_session(self, scope: Scope) -> Identity | None:
+    async def _claim_of_session(self, scope: Scope) -> Claim | None:
         cookies = _header(scope, b"cookie")
         session_key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
-        return await self._sessions.identity_of(session_key) if session_key else None
+        return await self._sessions.claim_of(session_key) if session_key else None
+
+
+def _watch(claim: Claim, connection: Closable, *, soon: bool) -> None:
+    verification_of(current_node()).watch(connection, claim, soon=soon)
 
 
 def _shut_for(identity: Identity) -> float:

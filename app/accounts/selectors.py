@@ -1,7 +1,7 @@
-"""Reads: who a request, a session or a claim belongs to, now."""
+"""Reads: who a request or a session belongs to, and which claims hold no longer, now."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib import import_module
 from itertools import islice
 from typing import Any, Final
@@ -17,6 +17,7 @@ from django.utils.crypto import constant_time_compare
 from app.accounts.models import User
 from app.accounts.names import name_key
 from app.accounts.tickets import AUTH_HASH_CHARACTERS, Claim
+from app.realtime.close_codes import IDENTITY_REVOKED, PASSWORD_CHANGED, SESSION_ENDED
 from app.realtime.identity import Identity
 
 GUEST_SESSION_KEY: Final = "guest"
@@ -30,10 +31,10 @@ _ROWS_PER_QUERY: Final = 500
 
 def claim_of_request(request: HttpRequest) -> Claim | None:
     """The account signed in on this request, or the guest of its session, or nobody."""
-    user = request.user
+    user, session_key = request.user, request.session.session_key or ""
     if isinstance(user, User):
-        return claim_of_user(user)
-    return _guest_in(request.session)
+        return claim_of_user(user, session_key)
+    return _guest_in(request.session, session_key)
 
 
 def identity_of_request(request: HttpRequest) -> Identity | None:
@@ -42,9 +43,10 @@ def identity_of_request(request: HttpRequest) -> Identity | None:
     return claim.identity if claim else None
 
 
-def claim_of_user(user: User) -> Claim:
-    """What a ticket for `user` says."""
-    return Claim(Identity(f"u{user.pk}", user.username), user.get_session_auth_hash()[:AUTH_HASH_CHARACTERS])
+def claim_of_user(user: User, session_key: str = "") -> Claim:
+    """What a ticket for `user` says, who is signed in in this session, if in any."""
+    auth_hash = user.get_session_auth_hash()[:AUTH_HASH_CHARACTERS]
+    return Claim(Identity(f"u{user.pk}", user.username), auth_hash, session_key)
 
 
 def name_is_taken(name: str) -> bool:
@@ -68,7 +70,7 @@ def names_of_accounts(people: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def identities_of_sessions(session_keys: Iterable[str]) -> dict[str, Identity]:
+def claims_of_sessions(session_keys: Iterable[str]) -> dict[str, Claim]:
     """Session key to who is signed in there; keys of nobody are left out. Two queries for up to 500 keys."""
     store = _session_store()
     sessions: dict[str, dict[str, Any]] = {}
@@ -77,26 +79,50 @@ def identities_of_sessions(session_keys: Iterable[str]) -> dict[str, Identity]:
         for key, data in rows.values_list("session_key", "session_data"):
             sessions[key] = store.decode(data)
     users = _active_users(filter(None, map(_user_pk, sessions.values())))
-    identities = {}
-    for key, session in sessions.items():
-        identity = _identity_in(session, users)
-        if identity is not None:
-            identities[key] = identity
-    return identities
+    claims = ((key, _claim_in(session, key, users)) for key, session in sessions.items())
+    return {key: claim for key, claim in claims if claim is not None}
 
 
-def claims_that_no_longer_hold(claims: Iterable[Claim]) -> set[Claim]:
-    """Those whose account is gone, inactive, or has another password since; one query for up to 500."""
-    accounts = {claim for claim in claims if not claim.identity.guest}
-    users = _active_users(int(claim.identity.id[1:]) for claim in accounts)
-    return {claim for claim in accounts if not _holds(claim, users.get(int(claim.identity.id[1:])))}
+def claims_that_no_longer_hold(claims: Collection[Claim]) -> dict[Claim, int]:
+    """Those whose account is gone or inactive, whose session is gone or expired, or whose account has another
+    password since, with the close code that says so; two queries for up to 500.
+
+    A session whose row is there is as it was: whoever logs out or in gets another key.
+    """
+    users = _active_users(_pk(claim) for claim in claims if not claim.identity.guest)
+    sessions = _live_sessions({claim.session for claim in claims if claim.session})
+    codes = {claim: _why_it_ended(claim, users, sessions) for claim in claims}
+    return {claim: code for claim, code in codes.items() if code is not None}
 
 
-def _holds(claim: Claim, user: User | None) -> bool:
-    return user is not None and any(
+def _why_it_ended(claim: Claim, users: dict[int, User], sessions: set[str]) -> int | None:
+    user = None if claim.identity.guest else users.get(_pk(claim))
+    if user is None and not claim.identity.guest:
+        return IDENTITY_REVOKED
+    if claim.session and claim.session not in sessions:
+        return SESSION_ENDED
+    if user is not None and not _same_password(claim, user):
+        return PASSWORD_CHANGED
+    return None
+
+
+def _same_password(claim: Claim, user: User) -> bool:
+    return any(
         constant_time_compare(auth_hash[:AUTH_HASH_CHARACTERS], claim.auth_hash)
         for auth_hash in _auth_hashes(user)
     )
+
+
+def _pk(claim: Claim) -> int:
+    return int(claim.identity.id[1:])
+
+
+def _live_sessions(session_keys: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    stored = _session_store().get_model_class().objects.filter(expire_date__gt=timezone.now())
+    for keys in _chunks(session_keys):
+        found.update(stored.filter(session_key__in=keys).values_list("session_key", flat=True))
+    return found
 
 
 def _auth_hashes(user: User) -> Iterator[str]:
@@ -113,17 +139,17 @@ def _active_users(primary_keys: Iterable[int]) -> dict[int, User]:
     return users
 
 
-def _identity_in(session: dict[str, Any], users: dict[int, User]) -> Identity | None:
+def _claim_in(session: dict[str, Any], session_key: str, users: dict[int, User]) -> Claim | None:
     if SESSION_KEY not in session:
-        guest = _guest_in(session)
-        return guest.identity if guest else None
+        return _guest_in(session, session_key)
     user = users.get(_user_pk(session) or 0)
     if user is None or session.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
     session_hash = session.get(HASH_SESSION_KEY, "")
     if not any(constant_time_compare(auth_hash, session_hash) for auth_hash in _auth_hashes(user)):
         return None
-    return Identity(f"u{user.pk}", user.username)
+    # Made with an older one of SECRET_KEYS it is as good, and is compared with those, too.
+    return Claim(Identity(f"u{user.pk}", user.username), session_hash[:AUTH_HASH_CHARACTERS], session_key)
 
 
 def _user_pk(session: dict[str, Any]) -> int | None:
@@ -135,12 +161,12 @@ def _user_pk(session: dict[str, Any]) -> int | None:
         return None
 
 
-def _guest_in(session: Any) -> Claim | None:
+def _guest_in(session: Any, session_key: str) -> Claim | None:
     # An account that may no longer connect does not come back as the guest it once was.
     guest = session.get(GUEST_SESSION_KEY)
     if not guest or SESSION_KEY in session or not settings.GUESTS_ALLOWED:
         return None
-    return Claim(Identity(guest["id"], guest["name"], guest=True))
+    return Claim(Identity(guest["id"], guest["name"], guest=True), session=session_key)
 
 
 def _session_store() -> SessionStore:

@@ -1,14 +1,21 @@
-"""Writes: what a session says about its guest, and the end of sessions."""
+"""Writes: what a session says about its guest, the end of sessions, and that somebody may do less now."""
 
 import secrets
 from importlib import import_module
+from typing import Final
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest
+from django.utils import timezone
 
+from app.accounts.events import ACCESS_CHANGES, AccessChanged
 from app.accounts.selectors import GUEST_SESSION_KEY
+from app.journal.services import publish_on_commit
 from app.realtime.identity import GUEST
+
+PURGED_TOGETHER: Final = 500
+"""Sessions: each is looked at by whoever hears of deletions."""
 
 
 def enter_as_guest(request: HttpRequest, name: str) -> None:
@@ -29,4 +36,12 @@ def forget_guest(request: HttpRequest) -> None:
 
 def purge_expired_sessions() -> None:
     """Delete the sessions that nobody can use any more, and with them all there is of their guests."""
-    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    stored = import_module(settings.SESSION_ENGINE).SessionStore.get_model_class().objects
+    expired = stored.filter(expire_date__lt=timezone.now()).values_list("pk", flat=True)
+    while keys := list(expired[:PURGED_TOGETHER]):
+        stored.filter(pk__in=keys).delete()
+
+
+def access_changed(subject: str) -> None:
+    """If and when the caller's transaction commits, every node looks at once at all whom that concerns."""
+    publish_on_commit(ACCESS_CHANGES, AccessChanged(subject))

@@ -1,4 +1,4 @@
-"""Session keys to identities for the event loop: what arrives during one look-up is answered by the next.
+"""Session keys to claims for the event loop: what arrives during one look-up is answered by the next.
 
 So a thousand people who reconnect together cost a few queries, not two thousand and as many thread hops.
 """
@@ -6,9 +6,9 @@ So a thousand people who reconnect together cost a few queries, not two thousand
 import logging
 from typing import Final
 
-from app.accounts.selectors import identities_of_sessions
+from app.accounts.selectors import claims_of_sessions
+from app.accounts.tickets import Claim
 from app.database.batches import Batches, NoAnswer
-from app.realtime.identity import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ class SessionLookup:
 
     def __init__(self) -> None:
         # Who connects waits for nobody who may come after them.
-        self._batches: Final = Batches(_identities, logger, "looking up sessions", awaits_rush=False)
+        self._batches: Final = Batches(_claims, logger, "looking up sessions", awaits_rush=False)
 
-    async def identity_of(self, session_key: str) -> Identity | None:
+    async def claim_of(self, session_key: str) -> Claim | None:
         """Who is signed in, or a guest, in this session; None: nobody. Raises `LookupFailed`."""
         try:
             return await self._batches.ask(session_key)
@@ -32,6 +32,6 @@ class SessionLookup:
             raise LookupFailed(str(error)) from None
 
 
-def _identities(session_keys: list[str]) -> list[Identity | Exception | None]:
-    found = identities_of_sessions(set(session_keys))
+def _claims(session_keys: list[str]) -> list[Claim | Exception | None]:
+    found = claims_of_sessions(set(session_keys))
     return [found.get(key) for key in session_keys]

@@ -1,4 +1,4 @@
-"""Moves what foreign code committed to the outbox into its streams: at each nudge, and once a second.
+"""Moves what foreign code committed to the outbox into its streams: at each nudge, and twice a second.
 
 Several nodes may do so at once: by its key an entry gets into its stream once, and each node moves the rows
 of a stream in their order: while some are under way, it reads no more of them. In the transaction that stores
@@ -22,7 +22,8 @@ from app.journal.entry import Entry, Refused, Stored
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.5
+"""Nobody is nudged for what a shell committed: so it is with everybody within a second all the same."""
 MOVED_TOGETHER: Final = 200
 
 UNDER_WAY: Final = 1000

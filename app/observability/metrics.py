@@ -56,7 +56,7 @@ drain_out_of_time = Gauge(
     "carillon_drain_out_of_time", "1 when the time to drain ended before the others could take everybody"
 )
 verifications = Counter(
-    "carillon_verifications_total", "Accounts looked at again after a connect by ticket", ["outcome"]
+    "carillon_verifications_total", "Rights of connections that were looked at again", ["outcome"]
 )
 appear(verifications, ("held", "revoked", "failed"))
 commands = Counter("carillon_commands_total", "Commands answered", ["outcome"])

@@ -24,6 +24,8 @@ FLOODED: Final = 4003
 UNAUTHENTICATED: Final = 4500
 TOO_MANY_INVALID_FRAMES: Final = 4501
 IDENTITY_REVOKED: Final = 4502
+SESSION_ENDED: Final = 4503
+PASSWORD_CHANGED: Final = 4504
 
 REASONS: Final[dict[int, str]] = {
     GOING_AWAY: "going away",
@@ -40,6 +42,8 @@ REASONS: Final[dict[int, str]] = {
     UNAUTHENTICATED: "no valid ticket or session",
     TOO_MANY_INVALID_FRAMES: "too many invalid frames",
     IDENTITY_REVOKED: "this account may no longer connect",
+    SESSION_ENDED: "this session has ended: log in again",
+    PASSWORD_CHANGED: "the password was changed: log in again",
 }
 """Close code to the reason that a client reads."""
 

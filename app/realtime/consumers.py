@@ -44,6 +44,7 @@ metrics.appear(metrics.commands, ["ok", *protocol.ERROR_CODES])
 _carried_out: Final = metrics.commands.labels("ok")
 
 Scope = dict[str, Any]
+OnAccept = list[Callable[[Connection], object]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -144,12 +145,15 @@ class RealtimeConsumer:
         self.node = current_node()
         self.connection_id = self.node.next_connection_id()
         offered = protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in scope["subprotocols"] else None
+        # Taken, so that nobody else calls them for a consumer that does not know them.
+        on_accept = [*scope.get("on_accept", ())]
+        scope.get("on_accept", []).clear()
         upgrade: Upgrade | None = scope.get("extensions", {}).get(DIRECT_EXTENSION)
         if upgrade is None:
-            await self._serve_mailbox(scope, receive, send, offered)
+            await self._serve_mailbox(scope, receive, send, offered, on_accept)
             return
         self.connection = upgrade.accept(self, offered, self._hello())
-        self._opened(scope)
+        self._opened(on_accept)
         if type(self).connected is not RealtimeConsumer.connected:
             self._task = asyncio.current_task()
             await self._run_connected()
@@ -170,10 +174,10 @@ class RealtimeConsumer:
             }
         )
 
-    def _opened(self, scope: Scope) -> None:
+    def _opened(self, on_accept: OnAccept) -> None:
         self.node.people.came(self.identity.id)
         self.node.hub.subscribe(EVERYONE, self.connection)
-        for callback in scope.get("on_accept", ()):
+        for callback in on_accept:
             callback(self.connection)
 
     async def _run_connected(self) -> None:
@@ -334,7 +338,7 @@ class RealtimeConsumer:
     # Any other ASGI server -------------------------------------------------------------------------------
 
     async def _serve_mailbox(
-        self, scope: Scope, receive: Receive, send: Send, subprotocol: str | None
+        self, scope: Scope, receive: Receive, send: Send, subprotocol: str | None, on_accept: OnAccept
     ) -> None:
         await receive()  # websocket.connect
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
@@ -346,7 +350,7 @@ class RealtimeConsumer:
             metrics.connections.labels("mailbox").inc()
         try:
             connection.send(self._hello())
-            self._opened(scope)
+            self._opened(on_accept)
             if type(self).connected is not RealtimeConsumer.connected:
                 self._task = asyncio.get_running_loop().create_task(self._run_connected())
             await connection.read(receive, self, settings.FRAME_LIMIT_BYTES)

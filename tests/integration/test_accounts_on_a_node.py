@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from app.realtime.close_codes import IDENTITY_REVOKED
+from app.realtime.close_codes import IDENTITY_REVOKED, PASSWORD_CHANGED
 from deploy.local.guardian import Guardian
 from deploy.local.nodes import Nodes
 from deploy.local.plan import PROJECT_FOLDER, Plan
@@ -152,9 +152,11 @@ def test_no_refusal_is_an_error_in_the_log(browser: Browser, path: str) -> None:
     assert not [line for line in browser.node.log if json.loads(line)["level"] == "ERROR"]
 
 
-@pytest.mark.parametrize("change", ["is_active = 0", "password = 'another'"])
+@pytest.mark.parametrize(
+    ("change", "code"), [("is_active = 0", IDENTITY_REVOKED), ("password = 'another'", PASSWORD_CHANGED)]
+)
 def test_who_may_no_longer_connect_is_closed_although_the_ticket_is_good(
-    browser: Browser, change: str
+    browser: Browser, change: str, code: int
 ) -> None:
     name = f"Edsger {secrets.token_hex(4)}"
     browser.sign_up(name)
@@ -164,7 +166,7 @@ def test_who_may_no_longer_connect_is_closed_although_the_ticket_is_good(
         assert greeted(connection)["name"] == name
         with pytest.raises(ConnectionClosed) as closed:
             connection.recv(PATIENCE)
-    assert closed.value.rcvd is not None and closed.value.rcvd.code == IDENTITY_REVOKED
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == code
     assert browser.refused(origin=browser.node.origin, cookie=True) == (401, "no_identity")
 
 

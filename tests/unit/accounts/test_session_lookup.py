@@ -9,6 +9,7 @@ from django.db import OperationalError
 from app.accounts import session_lookup
 from app.accounts.middleware import IdentityMiddleware
 from app.accounts.session_lookup import LookupFailed, SessionLookup
+from app.accounts.tickets import Claim
 from app.database import batches
 from app.database.thread import in_database_thread
 from app.realtime.identity import Identity
@@ -25,18 +26,18 @@ class Database:
         self.open.set()
         self.error: Exception | None = None
         monkeypatch.setattr(batches, "in_database_thread", asyncio.to_thread)
-        monkeypatch.setattr(session_lookup, "identities_of_sessions", self.identities_of_sessions)
+        monkeypatch.setattr(session_lookup, "claims_of_sessions", self.claims_of_sessions)
 
-    def identities_of_sessions(self, session_keys: Iterable[str]) -> dict[str, Identity]:
+    def claims_of_sessions(self, session_keys: Iterable[str]) -> dict[str, Claim]:
         self.batches.append(set(session_keys))
         assert self.open.wait(10)
         if self.error is not None:
             raise self.error
-        return {key: identity(key) for key in self.batches[-1] if key != "nobody"}
+        return {key: claim(key) for key in self.batches[-1] if key != "nobody"}
 
 
-def identity(key: str) -> Identity:
-    return Identity(f"u{key}", key)
+def claim(key: str) -> Claim:
+    return Claim(Identity(f"u{key}", key), "hash", key)
 
 
 @pytest.fixture
@@ -61,29 +62,29 @@ async def test_a_page_comes_in_with_its_session_cookie(
 async def test_what_arrives_during_one_look_up_is_answered_by_the_next_together(database: Database) -> None:
     lookup = SessionLookup()
     database.open.clear()
-    first = asyncio.create_task(lookup.identity_of("1"))
+    first = asyncio.create_task(lookup.claim_of("1"))
     await wait_until(lambda: database.batches)
-    others = [asyncio.create_task(lookup.identity_of(key)) for key in ("2", "3", "2", "nobody")]
+    others = [asyncio.create_task(lookup.claim_of(key)) for key in ("2", "3", "2", "nobody")]
     await asyncio.sleep(0)
     database.open.set()
-    assert await first == identity("1")
-    assert await asyncio.gather(*others) == [identity("2"), identity("3"), identity("2"), None]
+    assert await first == claim("1")
+    assert await asyncio.gather(*others) == [claim("2"), claim("3"), claim("2"), None]
     assert database.batches == [{"1"}, {"2", "3", "nobody"}]
 
 
 async def test_a_waiter_that_leaves_harms_nobody_else(database: Database) -> None:
     lookup = SessionLookup()
     database.open.clear()
-    asked = [asyncio.create_task(lookup.identity_of("1")) for _ in range(2)]
+    asked = [asyncio.create_task(lookup.claim_of("1")) for _ in range(2)]
     await wait_until(lambda: database.batches)
-    waiting = [asyncio.create_task(lookup.identity_of("2")) for _ in range(2)]
+    waiting = [asyncio.create_task(lookup.claim_of("2")) for _ in range(2)]
     await asyncio.sleep(0)
     asked[0].cancel()
     waiting[0].cancel()
     await asyncio.sleep(0)
     database.open.set()
-    assert await asked[1] == identity("1")
-    assert await waiting[1] == identity("2")
+    assert await asked[1] == claim("1")
+    assert await waiting[1] == claim("2")
 
 
 async def test_a_database_that_fails_refuses_for_now_and_is_logged_once(
@@ -108,9 +109,9 @@ async def test_a_fault_of_our_own_does_not_leave_anybody_waiting(database: Datab
     lookup = SessionLookup()
     database.error = ZeroDivisionError()
     with pytest.raises(LookupFailed):
-        await lookup.identity_of("1")
+        await lookup.claim_of("1")
     database.error = None
-    assert await lookup.identity_of("1") == identity("1")
+    assert await lookup.claim_of("1") == claim("1")
 
 
 async def test_a_database_that_never_answers_is_not_waited_for_nor_asked_about_who_left(
@@ -122,7 +123,7 @@ async def test_a_database_that_never_answers_is_not_waited_for_nor_asked_about_w
         impatient.setattr(batches, "ANSWER_SECONDS", 0.01)
         for key in ("1", "2", "3"):
             with pytest.raises(LookupFailed):
-                await lookup.identity_of(key)
+                await lookup.claim_of(key)
     database.open.set()
-    assert await lookup.identity_of("4") == identity("4")
+    assert await lookup.claim_of("4") == claim("4")
     assert database.batches == [{"1"}, {"4"}]

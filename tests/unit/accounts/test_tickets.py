@@ -2,6 +2,7 @@ import re
 import time
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from app.accounts import tickets
 from app.accounts.tickets import Claim, TicketRefused
 from app.realtime.identity import Identity
 
-ADA = Claim(Identity("u12", "Ada Lovelace"), "0123456789abcdef")
+ADA = Claim(Identity("u12", "Ada Lovelace"), "0123456789abcdef", "k" * 32)
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """What a subprotocol may be made of (RFC 7230)."""
 
@@ -29,11 +30,12 @@ def refusal(ticket: str) -> str:
     texts_without_surrogates,
     st.booleans(),
     st.text("0123456789abcdef", max_size=16),
+    st.text("0123456789abcdefghijklmnopqrstuvwxyz", max_size=40),
 )
 def test_a_ticket_carries_its_claim_and_fits_a_subprotocol(
-    identity_id: str, name: str, guest: bool, auth_hash: str
+    identity_id: str, name: str, guest: bool, auth_hash: str, session: str
 ) -> None:
-    claim = Claim(Identity(identity_id, name, guest), auth_hash)
+    claim = Claim(Identity(identity_id, name, guest), auth_hash, session)
     ticket = tickets.issue(claim)
     assert TOKEN.fullmatch(ticket)
     assert tickets.verify(ticket) == claim
@@ -52,6 +54,21 @@ def test_no_ticket_that_was_touched_is_accepted(data: st.DataObject) -> None:
 @given(st.text())
 def test_nothing_that_we_did_not_sign_is_accepted(text: str) -> None:
     assert refusal(text) == "ticket_invalid"
+
+
+def test_nobody_reads_the_key_of_the_session_in_a_ticket() -> None:
+    sent = [tickets.issue(ADA).partition(".")[0] for _ in range(2)]
+    sealed = [msgspec.msgpack.decode(bytes.fromhex(one))[-1] for one in sent]
+    assert all(ADA.session.encode() not in bytes.fromhex(one) for one in sent)
+    assert len(sealed[0]) == len(sealed[1]) > len(ADA.session)
+    assert sealed[0][-32:] != sealed[1][-32:], "the same mask was used twice"
+
+
+def test_a_ticket_of_the_release_before_says_nothing_of_a_session() -> None:
+    body = (time.time(), ADA.identity.id, ADA.identity.name, False, ADA.auth_hash)
+    value = msgspec.msgpack.encode(body).hex().encode()
+    ticket = (value + b"." + tickets._sign(value, tickets._keys()[0].signing)).decode()
+    assert tickets.verify(ticket) == Claim(ADA.identity, ADA.auth_hash)
 
 
 def test_a_ticket_expires(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:

@@ -9,13 +9,17 @@ from app.accounts.refusals import Receive, Scope, Send
 
 
 class Arrived:
-    """The application behind the middleware: accepts, and keeps the scope it was given."""
+    """The application behind the middleware: accepts, and keeps the scope it was given. As our consumers do,
+    it takes what is to be called on accept; nobody calls it."""
 
     def __init__(self) -> None:
         self.scope: Scope | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = scope
+        self.scope = dict(scope)
+        if "on_accept" in scope:
+            self.scope["on_accept"] = [*scope["on_accept"]]
+            scope["on_accept"].clear()
         await receive()
         await send({"type": "websocket.accept"})
 

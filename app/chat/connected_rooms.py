@@ -4,7 +4,7 @@ A room is entered before it is spoken of, so whatever the way out is, it is left
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -21,6 +21,7 @@ from app.chat.events import (
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
 from app.chat.room_reads import RETRY_SECONDS, Budget, Question, RoomRead, reads_of
+from app.chat.room_rights import rights_of
 from app.chat.selectors import no_room
 from app.journal.journal import journal_of
 from app.presence.services import People, presence_of
@@ -29,7 +30,7 @@ from app.realtime.handlers import Reply
 from app.realtime.identity import Identity
 from app.realtime.node import Node
 from app.realtime.protocol import CommandError
-from app.realtime.stream import Position, Unreadable
+from app.realtime.stream import Position, Reset, Unreadable
 from app.realtime.stream_audience import Ended, Following
 from app.realtime.streams import NoStream
 
@@ -96,6 +97,17 @@ class ConnectedRooms:
         self._node.streams.leave(room_group(slug))
         if self._seen:
             presence_of(self._node).leave(slug, self._person.id, self._connection)
+
+    @property
+    def followed(self) -> Collection[str]:
+        """The slugs of the rooms whose events it gets."""
+        return [slug for slug, following in self._followings.items() if following is not None]
+
+    def send_out(self, slug: str) -> None:
+        """This person may not be there any more, perhaps: the client joins again, and is told."""
+        following = self._followings.get(slug)
+        if following is not None:
+            following.send_away(Reset.RIGHTS)
 
     def confirm(self, seen: Mapping[str, int]) -> None:
         """The client has everything up to these sequences of these streams. Streams that it does not follow
@@ -197,6 +209,7 @@ class ConnectedRooms:
             ended=partial(self._ended, slug),
             events=read.events,
         )
+        rights_of(self._node).watch(self, self._person.id)
 
     def _ended(self, slug: str, ended: Ended) -> None:
         """Removed, or reset: the client was told, and is here no longer."""

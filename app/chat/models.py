@@ -4,11 +4,12 @@ Messages are written by the journal's writer alone, beside their events (`kinds`
 but for those that are made with their room.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Now
+from django.dispatch import Signal
 
 SLUG_LIMIT: Final = 40
 SLUG_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
@@ -16,6 +17,10 @@ TITLE_LIMIT: Final = 60
 PERSON_LIMIT: Final = 64
 """Characters of a person's id, and of their name as it was when they wrote a message."""
 PERSON_PATTERN: Final = rf"[A-Za-z0-9_.:-]{{1,{PERSON_LIMIT}}}"
+
+rights_lost: Final = Signal()
+"""Sent with the `slugs` of rooms in the transaction that takes somebody's right to be there, perhaps.
+What an event of the room's stream does sends none: it tells by itself."""
 
 slug_validator: Final = RegexValidator(
     rf"\A{SLUG_PATTERN}\Z", f"expected 1 to {SLUG_LIMIT} of a-z, 0-9 and inner hyphens"
@@ -38,6 +43,14 @@ class Room(models.Model):
     def __str__(self) -> str:
         return self.title
 
+    @transaction.atomic
+    def save(self, *arguments: Any, **more: Any) -> None:
+        """Whoever is in a room that is for members now, and is none, has to leave."""
+        was_there = not self._state.adding
+        super().save(*arguments, **more)
+        if was_there and not self.public:
+            rights_lost.send(Room, slugs=[self.slug])
+
 
 class Role(models.TextChoices):
     """What a person is in a room."""
@@ -54,6 +67,19 @@ MEMBERS: Final = (Role.OWNER, Role.MODERATOR, Role.MEMBER)
 """Who may come into a room that is not public."""
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Deletes with a word to the rooms; nobody reads the rows for it, of which there may be very many."""
+
+    @transaction.atomic
+    def delete(self) -> tuple[int, dict[str, int]]:
+        slugs = self.filter(role__in=MEMBERS).order_by().values_list("room__slug", flat=True).distinct()
+        found = list(slugs)
+        deleted = super().delete()
+        if found:
+            rights_lost.send(Membership, slugs=found)
+        return deleted
+
+
 class Membership(models.Model):
     """What one person may do in one room, and how far they read there."""
 
@@ -67,6 +93,8 @@ class Membership(models.Model):
     """The highest sequence of the room's stream that was marked as read; 0: none."""
     used_at = models.DateTimeField(db_default=Now())
     """When that was marked, or the membership made."""
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -83,6 +111,20 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.person} in {self.room_id}: {self.role}"
+
+    @transaction.atomic
+    def save(self, *arguments: Any, **more: Any) -> None:
+        """Whoever is banned has to leave, and so has who is no member of a room for members."""
+        super().save(*arguments, **more)
+        if self.role not in MEMBERS:
+            rights_lost.send(Membership, slugs=[self.room.slug])
+
+    @transaction.atomic
+    def delete(self, *arguments: Any, **more: Any) -> tuple[int, dict[str, int]]:
+        """Likewise."""
+        deleted = super().delete(*arguments, **more)
+        rights_lost.send(Membership, slugs=[self.room.slug])
+        return deleted
 
 
 class Message(models.Model):

@@ -102,6 +102,14 @@ def standings(pairs: Sequence[Marked]) -> list[Standing | CommandError]:
     return [_standing(pairs[row.n][0], row) for row in sorted(rows, key=attrgetter("n"))]
 
 
+def pairs_without_right(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those persons who may not be in those rooms; one query."""
+    asked = [{"n": n, "room": room, "person": person} for n, (room, person) in enumerate(pairs)]
+    with connection.cursor() as cursor:
+        cursor.execute(_WITHOUT_RIGHT[connection.vendor], [msgspec.json.encode(asked).decode()])
+        return [pairs[n] for (n,) in cursor.fetchall()]
+
+
 def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
     """The latest `SNAPSHOT_MESSAGES` of each of these rooms; one query."""
     kept: dict[int, list[KeptMessage]] = defaultdict(list)
@@ -236,6 +244,16 @@ FROM {pairs}
 LEFT JOIN chat_room r ON r.slug = p.room
 LEFT JOIN journal_position s ON s.stream = 'room.' || r.slug
 LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
+"""  # noqa: S608
+    for vendor, pairs in _PAIRS.items()
+}
+
+_WITHOUT_RIGHT: Final = {
+    vendor: f"""
+SELECT p.n FROM {pairs}
+LEFT JOIN chat_room r ON r.slug = p.room
+LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
+WHERE r.id IS NULL OR m.role = 'banned' OR (NOT r.public AND COALESCE(m.role, 'visitor') = 'visitor')
 """  # noqa: S608
     for vendor, pairs in _PAIRS.items()
 }

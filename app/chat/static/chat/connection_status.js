@@ -48,7 +48,7 @@ export class ConnectionStatus {
 
   #stopped(state) {
     const reason = state.reason || `close code ${state.code}`;
-    if ([4500, 4502].includes(state.code)) {
+    if ([4500, 4502, 4503, 4504].includes(state.code)) {
       this.#say("bad", `Disconnected: ${reason}.`, "Log in", () => location.assign(this.#logInUrl));
     } else this.#say("bad", `Disconnected: ${reason}.`, "Reload", () => location.reload());
   }

@@ -20,7 +20,8 @@ const csrfToken = page.querySelector("[name=csrfmiddlewaretoken]").value;
 
 const url = new URL(realtimeUrl, location.href);
 url.protocol = url.protocol.replace("http", "ws");
-const client = new RealtimeClient({ url, ticket: ticketsFrom(ticketUrl, csrfToken), resume });
+const tickets = ticketsFrom(ticketUrl, csrfToken);
+const client = new RealtimeClient({ url, ticket: tickets, resume });
 
 /** @type {{id: string, name: string}} */
 let me = { id: userId, name: "" };
@@ -30,6 +31,8 @@ let wasHere = false;
 let left = false;
 /** @type {{role: string | null, muted: boolean} | null} */
 let rights = null;
+/** The session has ended, or the password was changed. */
+const LOGGED_OUT = [4503, 4504];
 const BECAME = {
   owner: "You are an owner of this room now",
   moderator: "You are a moderator of this room now",
@@ -131,11 +134,26 @@ client.onState((state) => {
     // Somebody else has logged in meanwhile: what waits here is not theirs to send.
     if (me.id !== userId) location.reload();
     else if (!client.position(stream)) join(state.hello);
-  } else if (page.dataset.joined) {
+    return;
+  }
+  if (page.dataset.joined) {
     delete page.dataset.joined;
     outbox.setOpen(false);
   }
+  if (state.name === "stopped" && LOGGED_OUT.includes(state.code)) {
+    setTimeout(lookWhetherLoggedIn, (1 + 2 * Math.random()) * 1000); // whose password it was has many pages, perhaps
+  }
 });
+
+/** Another tab may have logged in again, or changed the password: then this page's cookie is good already. */
+async function lookWhetherLoggedIn() {
+  try {
+    await tickets(2);
+    if (client.state.name === "stopped") client.connect();
+  } catch {
+    // The page has said what to do.
+  }
+}
 
 /** Come in with a snapshot: for the first time, and where the node cannot go on from what is shown. */
 async function join(hello, attempt = 0) {

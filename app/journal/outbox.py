@@ -29,8 +29,8 @@ MOVED_TOGETHER: Final = 200
 UNDER_WAY: Final = 1000
 """Rows that are with the writer at most, those of streams that somebody holds among them."""
 
-LATER_RELEASE_SECONDS: Final = 600.0
-"""A kind that is not known here is another release's for so long: a roll takes less."""
+LATER_RELEASE_SECONDS: Final = 4 * 3600.0
+"""A kind that is not known here is another release's for so long: also of one whose roll got stuck."""
 
 PATIENCE_SECONDS: Final = 0.2
 """Rows that take longer are waited for no more before those of other streams are read."""
@@ -50,6 +50,7 @@ class OutboxMover:
         self._nudged = asyncio.Event()
         self._under_way: dict[str, dict[int, Future[Stored]]] = {}  # streams, and rows of each in order
         self._left_alone: dict[str, float] = {}  # streams whose next row is a later release's; until when
+        self._unknown_kinds: set[str] = set()  # that the log names already
         self._outage = OutageLog(logger, "the outbox")
         self._task: Task[None] | None = None
 
@@ -107,6 +108,7 @@ class OutboxMover:
             except TypeError as error:
                 if datetime.now(UTC) - entry.at < timedelta(seconds=LATER_RELEASE_SECONDS):
                     self._left_alone[entry.stream] = now + LOOK_SECONDS
+                    self._tell(row, entry)
                 else:
                     refused[row] = str(error)
             except Refused as error:
@@ -118,6 +120,13 @@ class OutboxMover:
             last = next(reversed(self._under_way[stream].values()))
             last.add_done_callback(lambda _: self._nudged.set())  # there may be more of this stream
         return len(rows) == limit and not stuck
+
+    def _tell(self, row: int, entry: Entry) -> None:
+        """Once for each kind: the admin site lists no row that waits."""
+        if entry.kind not in self._unknown_kinds:
+            self._unknown_kinds.add(entry.kind)
+            text = "row %d of the outbox (%s for %s) and what is behind it wait for a node of a later release"
+            logger.warning(text, row, entry.kind, entry.stream)
 
     async def _finish(self, refused: dict[int, str]) -> bool:
         """Give up what was `refused`, now or by the writer; whether it has to try others again."""

@@ -137,16 +137,22 @@ async def test_a_kind_that_no_feature_registered_fails_in_the_transaction(stream
 
 
 async def test_what_a_later_release_published_waits_for_its_nodes_and_holds_up_its_stream_alone(
-    writer: Writer, committed: Committed, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    writer: Writer,
+    committed: Committed,
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As in the middle of a roll, or after one back."""
+    """As in the middle of a roll that got stuck for two hours, or after one back."""
     later = EventKind(UnheardOf.name)
+    two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
 
     @transaction.atomic
     def publish() -> None:
         publish_on_commit("notes.a", Noticed("before"))
         with pytest.MonkeyPatch.context() as next_release:
             next_release.setitem(kinds._kinds, later.name, later)
+            next_release.setattr("django.utils.timezone.now", lambda: two_hours_ago)
             publish_on_commit("notes.a", UnheardOf())
         publish_on_commit("notes.a", Noticed("behind"))
         publish_on_commit("notes.b", Noticed("elsewhere"))
@@ -160,6 +166,7 @@ async def test_what_a_later_release_published_waits_for_its_nodes_and_holds_up_i
         (UnheardOf.name, ""),
         (PLAIN.name, ""),
     ]
+    assert caplog.text.count("wait for a node of a later release") == 1
     monkeypatch.setitem(kinds._kinds, later.name, later)  # a node of the later release has come
     await until_committed(committed, 5)
     assert texts(committed) == ["before", "", "behind"]
@@ -169,11 +176,16 @@ async def test_what_no_release_knows_is_given_up_when_a_roll_must_be_over(
     writer: Writer, committed: Committed, ask: Ask
 ) -> None:
     long_ago = datetime.now(UTC) - timedelta(seconds=LATER_RELEASE_SECONDS + 1)
-    with pytest.MonkeyPatch.context() as another_release:
-        another_release.setitem(kinds._kinds, UnheardOf.name, EventKind(UnheardOf.name))
-        another_release.setattr("django.utils.timezone.now", lambda: long_ago)
-        await in_thread(lambda: publish_on_commit("notes.a", UnheardOf()))
-    await in_thread(lambda: publish_on_commit("notes.a", Noticed("behind")))
+
+    @transaction.atomic
+    def publish() -> None:
+        with pytest.MonkeyPatch.context() as another_release:
+            another_release.setitem(kinds._kinds, UnheardOf.name, EventKind(UnheardOf.name))
+            another_release.setattr("django.utils.timezone.now", lambda: long_ago)
+            publish_on_commit("notes.a", UnheardOf())
+        publish_on_commit("notes.a", Noticed("behind"))
+
+    await in_thread(publish)
     await until_committed(committed, 1)
     assert texts(committed) == ["behind"]
     [(failure,)] = await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox")

@@ -133,31 +133,32 @@ class PostgresBackend:
 
     async def _transaction(self, statements: Sequence[Statement]) -> list[PGresult]:
         """The results of `statements`, but for those that begin and commit. Rolled back if one fails."""
+        begins, commits = statements[0] is _BEGIN, statements[-1] is _COMMIT
+        if not begins and (self._connection is None or not self._connection.usable):
+            # What was begun went with its connection: on another one this would be stored without its locks.
+            raise RolledBack("the connection ended amid the batch")
         connection = await self._open()
-        commits = statements[-1] is _COMMIT
+        failed: PGresult | None = None
         try:
             async with asyncio.timeout(self._seconds):
                 results = await connection.run(statements)
                 failed = _failure(results)
                 if failed is not None:
                     await connection.run([Statement(b"ROLLBACK")])
-        except ConnectionLost as error:
+        except (ConnectionLost, TimeoutError) as error:
             await self.close()
-            # The commit comes last: what failed before it was not committed.
-            failed = _failure(error.results[: len(statements) - 1])
+            if failed is None and isinstance(error, ConnectionLost):
+                # The commit comes last: what failed before it was not committed.
+                failed = _failure(error.results[: len(statements) - 1])
             if failed is None:
-                raise (Unanswered if commits else RolledBack)(str(error)) from None
-        except TimeoutError:
-            await self.close()
-            text = f"the database did not answer within {self._seconds:g} s"
-            raise (Unanswered if commits else RolledBack)(text) from None
+                text = str(error) or f"the database did not answer within {self._seconds:g} s"
+                raise (Unanswered if commits and connection.sent else RolledBack)(text) from None
         except BaseException:
             await self.close()
             raise
         if failed is not None:
             await self._raise(failed)
-        began = 2 if statements[0] is _BEGIN else 0
-        return results[began : -1 if commits else None]
+        return results[2 if begins else 0 : -1 if commits else None]
 
     async def _raise(self, failed: PGresult) -> NoReturn:
         state = (failed.error_field(DiagnosticField.SQLSTATE) or b"").decode()

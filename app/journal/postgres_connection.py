@@ -45,6 +45,8 @@ class PostgresConnection:
         self._pgconn = connection.pgconn
         self._prepare = prepare
         self._prepared: set[bytes] = set()
+        self.sent = False
+        """Whether anything of the last run's statements may be at the server: they are prepared before."""
         self._results: list[PGresult] = []
         self._syncs = 0
         self._done: Future[None] | None = None
@@ -79,6 +81,7 @@ class PostgresConnection:
 
         Raises `ConnectionLost`. A run that was cancelled leaves a connection that can only be closed.
         """
+        self.sent = False
         new = {each.sql for each in statements if self._is_kept(each)} - self._prepared
         if new:
             send = self._pgconn.send_prepare
@@ -88,6 +91,7 @@ class PostgresConnection:
             if any(result.status != ExecStatus.COMMAND_OK for result in results):
                 return results
             self._prepared |= new
+        self.sent = True
         return await self._exchange(statements, [partial(self._send, each) for each in statements])
 
     async def close(self) -> None:

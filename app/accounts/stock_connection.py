@@ -27,10 +27,10 @@ class StockConnection:
         """The consumer's ASGI send. What it says behind a close from outside goes nowhere."""
         if self.closing:
             return
-        if message["type"] == "websocket.close":
-            self.closing = True
         await self._send(message)
-        if message["type"] == "websocket.accept":
+        if message["type"] == "websocket.close":  # not before: a server that refuses a code is told another
+            self.closing = True
+        elif message["type"] == "websocket.accept":
             for callback in self._on_accept:
                 callback(self)
 

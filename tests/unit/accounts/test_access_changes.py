@@ -22,6 +22,7 @@ from app.accounts.middleware import IdentityMiddleware
 from app.accounts.models import User
 from app.accounts.selectors import claim_of_user, claims_of_sessions
 from app.accounts.services import access_changed, purge_expired_sessions
+from app.accounts.stock_connection import StockConnection
 from app.accounts.tickets import Claim, issue
 from app.accounts.verification import verification_of
 from app.database.thread import in_database_thread
@@ -220,3 +221,20 @@ async def test_a_stock_consumer_loses_its_client_likewise(make_user: MakeUser) -
     await client.send_to("is anybody there?")
     assert await client.receive_nothing()
     await client.disconnect(timeout=10)
+
+
+async def test_a_consumer_whose_close_a_server_does_not_take_may_say_another() -> None:
+    taken: list[Any] = []
+
+    async def send(message: Any) -> None:
+        if message.get("code") == 1012:
+            raise ValueError("daphne takes 1000, and what begins with 3 or 4")
+        taken.append(message["type"])
+
+    connection = StockConnection(send, [])
+    with pytest.raises(ValueError, match="daphne"):
+        await connection.send({"type": "websocket.close", "code": 1012})
+    await connection.send({"type": "websocket.close"})
+    await connection.send({"type": "websocket.send", "text": "too late"})
+    connection.close(IDENTITY_REVOKED)
+    assert taken == ["websocket.close"]

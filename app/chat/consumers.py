@@ -236,7 +236,7 @@ def _answering(room: str) -> Iterator[None]:
             raise no_room(room) from None
         raise CommandError(refused.code, refused.message) from None
     except Busy as busy:
-        raise CommandError("busy", "too much waits to be stored: try again", busy.retry_after) from None
+        raise CommandError("busy", "this could not be stored in time: try again", busy.retry_after) from None
     except OutcomeUnknown:
         raise CommandError("unknown", "this may be stored or not: send it again with the same key") from None
 

@@ -70,6 +70,7 @@ def what_to_try(plan: Plan) -> str:
     commands = {
         f"make kill-node N={plan.nodes}": "pages opened at the shared port move to another node",
         f"make start-node N={plan.nodes}": "and it is back",
+        f"make drain-node N={plan.nodes}": "a node leaves in good order, as in a rolling deploy",
         "make failover": "the replica becomes the primary",
         "make status": "this table, as it is then",
     }

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from app.journal.keys import KEY_AHEAD_SECONDS, KEY_HOURS, drawn_at
 from app.realtime.node import bytes_at_once
 from app.realtime.stream import PLACE_BYTES, Position
 
@@ -52,6 +53,19 @@ class NoSuchStream(Refused):
 
     def __init__(self) -> None:
         super().__init__("not_found", "there is no such stream")
+
+
+def check_key(key: UUID, now: float) -> None:
+    """Raises `Refused` for what nobody draws `now` (Unix time in seconds), nor drew within `KEY_HOURS`: the
+    event of an older key may be purged, and would be stored again."""
+    drawn = drawn_at(key)
+    if drawn is None:
+        raise Refused("invalid_data", "the key is no UUIDv7")
+    age = now - drawn / 1000
+    if age > KEY_HOURS * 3600:
+        raise Refused("invalid_data", f"the key is older than {KEY_HOURS} hours")
+    if age < -KEY_AHEAD_SECONDS:
+        raise Refused("invalid_data", "the key was drawn in the future")
 
 
 def check_size(payload: bytes) -> None:

@@ -5,6 +5,7 @@ Everything here runs in the caller's thread and transaction.
 
 import re
 import secrets
+import time
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Final
@@ -16,7 +17,7 @@ from django.db.models.functions import Cast, Random
 from django.utils import timezone
 
 from app.journal import kinds, nudges
-from app.journal.entry import SYSTEM, Refused, check_size
+from app.journal.entry import SYSTEM, Refused, check_key, check_size
 from app.journal.keys import KEY_HOURS, new_key
 from app.journal.models import NAME_LIMIT, OutboxEntry, StoredEvent, StreamPosition
 from app.realtime.event import Event, encode_event
@@ -74,6 +75,8 @@ def publish_on_commit(
     except UnicodeEncodeError:
         raise Refused("invalid_data", "no text of an event has half of a surrogate pair") from None
     check_size(payload)
+    if key is not None:
+        check_key(key, time.time())
     if NUL.search(payload):
         raise Refused("invalid_data", "no text of an event has a NUL character")
     entry = OutboxEntry.objects.create(

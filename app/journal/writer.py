@@ -18,8 +18,16 @@ from app.database.thread import OutageLog
 from app.journal import kinds
 from app.journal.backend import Backend, BadData, RolledBack, StreamLocked, Unanswered
 from app.journal.databases import own_backend
-from app.journal.entry import Busy, Entry, EventKind, OutcomeUnknown, Refused, Stored, check_size
-from app.journal.keys import KEY_AHEAD_SECONDS, KEY_HOURS, drawn_at
+from app.journal.entry import (
+    Busy,
+    Entry,
+    EventKind,
+    OutcomeUnknown,
+    Refused,
+    Stored,
+    check_key,
+    check_size,
+)
 from app.journal.outbox import OutboxMover
 from app.observability import metrics
 from app.realtime.stream import StreamEvent
@@ -118,7 +126,7 @@ class Writer:
         registered. Of one stream, what is appended first gets the lower sequence.
         """
         kind = kinds.kind(entry.kind)
-        self._check_key(entry)
+        check_key(entry.key, self._now())
         check_size(entry.payload)
         size = self._size + len(entry.payload)
         full = len(self._queue) >= self._bounds.entries or size > self._bounds.size
@@ -166,16 +174,6 @@ class Writer:
         await self._backend.close()
 
     # --- Inside ------------------------------------------------------------------------------------------
-
-    def _check_key(self, entry: Entry) -> None:
-        drawn = drawn_at(entry.key)
-        if drawn is None:
-            raise Refused("invalid_data", "the key is no UUIDv7")
-        age = self._now() - drawn / 1000
-        if age > KEY_HOURS * 3600:
-            raise Refused("invalid_data", f"the key is older than {KEY_HOURS} hours")
-        if age < -KEY_AHEAD_SECONDS:
-            raise Refused("invalid_data", "the key was drawn in the future")
 
     def _expire(self) -> None:
         """Answer those who have waited too long: what is at the database may hang there for longer."""

@@ -1,9 +1,11 @@
 """Events of foreign code: in the journal when its transaction has committed, and then once and in order."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
@@ -12,7 +14,7 @@ from pytest_django import Settings
 from app.journal import kinds
 from app.journal.databases import own_backend
 from app.journal.entry import EventKind, Refused
-from app.journal.keys import new_key
+from app.journal.keys import KEY_HOURS, new_key
 from app.journal.kinds import register
 from app.journal.models import OutboxEntry
 from app.journal.outbox import LATER_RELEASE_SECONDS
@@ -353,6 +355,25 @@ async def test_a_name_that_no_stream_takes_fails_before_it_harms_the_transaction
         with pytest.raises(Refused, match=f"^{field} "):
             publish_on_commit(event=Noticed("x"), **names)
         publish_on_commit("notes.a", Noticed("fine"))
+
+    await in_thread(work)
+    assert await asyncio.to_thread(ask, "SELECT count(*) FROM journal_outbox") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("hours", "why"), [(KEY_HOURS + 0.1, "the key is older than 24 hours"), (-1, "in the future")]
+)
+async def test_a_key_whose_event_may_be_purged_already_fails_in_the_transaction(
+    ask: Ask, hours: float, why: str
+) -> None:
+    keys = [new_key(int((time.time() - age * 3600) * 1000)) for age in (hours, KEY_HOURS - 0.1)]
+
+    def work() -> None:
+        with pytest.raises(Refused, match=why), transaction.atomic():
+            publish_on_commit("notes.a", Noticed("x"), key=keys[0])
+        with pytest.raises(Refused, match="no UUIDv7"), transaction.atomic():
+            publish_on_commit("notes.a", Noticed("x"), key=uuid4())
+        publish_on_commit("notes.a", Noticed("x"), key=keys[1])
 
     await in_thread(work)
     assert await asyncio.to_thread(ask, "SELECT count(*) FROM journal_outbox") == [(1,)]

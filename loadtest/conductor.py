@@ -250,6 +250,8 @@ class Conductor:
         measured |= node_metrics.growth(self._before, after, self.options.expect_nodes)
         measured |= self._latencies() | {"disturbance_failed": self._disturbed}
         self.verdict = self._judged(measured)
+        if self.options.headless:
+            gevent.spawn(self._runner.quit)  # where Locust itself stopped it, nobody else would
 
     def _judged(self, measured: Measured) -> Verdict:
         expected = sum(finding.expected.total() for finding in self.findings.values())

@@ -89,6 +89,17 @@ def test_a_killed_worker_leaves_no_account(place: Place) -> None:
 
 
 @at_length
+def test_a_run_that_loses_all_its_workers_ends_all_the_same(place: Place) -> None:
+    with place.through(Tamper()) as door:
+        run = place.run(door.url, "--processes", "2")
+        run.wait_for("the steady state begins")
+        for worker in run.workers:
+            os.kill(worker, signal.SIGKILL)
+        assert run.end() != HELD, run.log
+    assert "accounts_missing" in run.broken, run.log
+
+
+@at_length
 def test_where_nobody_answers_there_is_nothing_to_judge(place: Place) -> None:
     (port,) = free_ports(1)
     run = place.run(f"http://{HOST}:{port}")

@@ -37,6 +37,14 @@ class Images:
         """The image of the folder `name`, for what the application is to work with."""
         return self._build(HERE / name, f"test-{name}", {})
 
+    def load_test(self) -> Image:
+        """The load tests as they are here, where the chart looks for them."""
+        tested = self.tested()
+        registry, _, name = tested.repository.rpartition("/")
+        words = ["make", "--directory", str(ROOT), "push-load-image", f"IMAGE={name}", f"TAG={tested.tag}"]
+        run([*words, f"REGISTRY={registry}"], seconds=BUILD_SECONDS)
+        return Image(f"{tested.repository}-load", tested.tag)
+
     def _made(self) -> Image:
         """By the project's own commands, as people do."""
         revision = run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]).strip()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.cluster.cluster import Namespace, eventually
+from tests.cluster.cluster import CommandFailed, Namespace, eventually
 from tests.visitor import Door
 
 CHART: Final = str(Path(__file__).parents[2] / "helm" / "carillon")
@@ -79,6 +79,21 @@ class Release:
         """What `helm test` and its pods said. Raises `CommandFailed` when it failed."""
         words = ("test", self.name, "--logs", f"--timeout={seconds:.0f}s")
         return self.namespace.helm(*words, seconds=seconds + 30)
+
+    def load_test(self, seconds: float = READY_SECONDS) -> tuple[int, str]:
+        """The exit code of the load test, and what it said; `helm test` has to say the same."""
+        name = f"{self.name}-load-test"
+        words = ("test", self.name, f"--filter=name={name}", f"--timeout={seconds:.0f}s")
+        passed = True
+        try:
+            self.namespace.helm(*words, seconds=seconds + 30)
+        except CommandFailed:
+            passed = False
+        [pod] = self.namespace.objects("pods", instance=self.name, component="load-test")
+        [container] = pod["status"]["containerStatuses"]
+        code = int(container["state"]["terminated"]["exitCode"])
+        assert passed == (code == 0)
+        return code, self.namespace.kubectl("logs", f"job/{name}")
 
     @property
     def notes(self) -> str:
@@ -173,6 +188,12 @@ class Release:
         finally:
             process.terminate()
             process.communicate()
+
+
+def share_no_bus(namespace: Namespace) -> None:
+    """Let each node of `carillon` give its channels names of its own; the chart itself refuses to."""
+    namespace.kubectl("set", "env", "deployment/carillon-node", "REDIS_PREFIX=$(NODE_NAME):")
+    namespace.wait_for_rollout("deployment/carillon-node", seconds=READY_SECONDS)
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

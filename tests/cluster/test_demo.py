@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.cluster import Cluster, CommandFailed, Namespace, eventually, run
 from tests.cluster.failing_migration import check_failing_migration
 from tests.cluster.images import ROOT, Images
-from tests.cluster.release import READY_SECONDS, Release, merged
+from tests.cluster.release import Release, merged, share_no_bus
 from tests.cluster.test_life import NODES, SMALL
 from tests.visitor import Door, Visitor
 
@@ -128,9 +128,7 @@ def test_from_demo_to_production_is_refused_and_the_page_about_it_named(release:
 
 
 def test_helm_test_fails_when_nodes_share_no_bus(release: Release) -> None:
-    # Behind the chart's back: it refuses such a value.
-    release.namespace.kubectl("set", "env", "deployment/carillon-node", "REDIS_PREFIX=$(NODE_NAME):")
-    release.namespace.wait_for_rollout("deployment/carillon-node", seconds=READY_SECONDS)
+    share_no_bus(release.namespace)
     release.settled(NODES)
     with pytest.raises(CommandFailed, match="did not hear"):
         release.test()

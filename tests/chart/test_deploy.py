@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from .test_kubernetes import CUSTOM, NEWEST, OLDEST, complaints
-from .tools import CHART, NAMESPACE, RELEASE, ROOT, containers, run
+from .tools import CHART, NAMESPACE, RELEASE, ROOT, Manifest, containers, run
 
 DEPLOY = ROOT / "deploy"
 VALUES = DEPLOY / "values"
@@ -60,8 +60,9 @@ def test_kubernetes_takes_the_stores(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_kubernetes_takes_the_job_of_skaffold_verify(version: str) -> None:
-    assert complaints(version, config(DEPLOY / "skaffold" / "verify-job.yaml")) == []
+@pytest.mark.parametrize("job", ["verify-job.yaml", "load-test-job.yaml"])
+def test_kubernetes_takes_the_jobs_of_skaffold(job: str, version: str) -> None:
+    assert complaints(version, config(DEPLOY / "skaffold" / job)) == []
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -101,12 +102,16 @@ def test_skaffold_copies_every_kind_of_source_that_there_is() -> None:
     assert {path.suffix for path in sources} == copied
 
 
+def made_by_the_chart(*values: str) -> dict[tuple[str, str], Manifest]:
+    """The objects of the release that Skaffold installs."""
+    text = run("helm", "template", "carillon", CHART, "--values", LOCAL, "--set", ",".join(values))
+    return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text) if one}
+
+
 def test_what_skaffold_verify_finds_is_what_the_chart_makes() -> None:
     """The Job is no part of the chart: its names and labels have to follow those of the chart's own test."""
-    files = ("--values", str(LOCAL), "--set", "image.repository=carillon")
-    text = run("helm", "template", "carillon", CHART, *files)
-    made = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text) if one}
-    [verify] = config(CONFIGS[0])["verify"]
+    made = made_by_the_chart("image.repository=carillon")
+    verify, _ = config(CONFIGS[0])["verify"]
     template = config(DEPLOY / "skaffold" / "verify-job.yaml")["spec"]["template"]
     tested = made["Pod", "carillon-test"]
     assert template["metadata"]["labels"].items() <= tested["metadata"]["labels"].items()
@@ -118,3 +123,20 @@ def test_what_skaffold_verify_finds_is_what_the_chart_makes() -> None:
         {"name": "PGPASSWORD", "value": "$(POSTGRESQL_PASSWORD)"},
     ]
     assert ("Secret", own["envFrom"][0]["secretRef"]["name"]) in made
+
+
+def test_the_load_test_of_skaffold_is_the_one_of_the_chart() -> None:
+    made = made_by_the_chart("image.repository=carillon", "loadTest.enabled=true", "host=localhost")
+    theirs = made["Job", "carillon-load-test"]["spec"]["template"]
+    _, verify = config(CONFIGS[0])["verify"]
+    [action] = config(CONFIGS[0])["customActions"]
+    [acted] = action["containers"]
+    [tested] = theirs["spec"]["containers"]
+    template = config(DEPLOY / "skaffold" / "load-test-job.yaml")["spec"]["template"]
+    assert template["metadata"]["labels"].items() <= theirs["metadata"]["labels"].items()
+    assert [one["name"] for one in template["spec"]["containers"]] == [acted["name"]]
+    for container in (verify["container"], acted):
+        args = "\n".join(container["args"])
+        for variable in container.get("env", []):
+            args = args.replace(f"$({variable['name']})", variable["value"])
+        assert (container["command"], args.split("\n")) == (tested["command"], tested["args"])

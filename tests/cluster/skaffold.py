@@ -45,6 +45,18 @@ class Skaffold:
         """Raises `CommandFailed` with the words of the check when the nodes do not hear each other."""
         return self._say("verify", self._namespace, self._registry, f"--build-artifacts={self._artifacts}")
 
+    def execute(self, action: str, **environment: str) -> str:
+        """A custom action. Raises `CommandFailed` with its words when it fails."""
+        variables = self.source.parent / "action.env"
+        variables.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+        words = (
+            self._namespace,
+            self._registry,
+            f"--build-artifacts={self._artifacts}",
+            f"--env-file={variables}",
+        )
+        return self._say("exec", action, *words)
+
     def delete(self) -> str:
         return self._say("delete", self._namespace, self._registry)
 

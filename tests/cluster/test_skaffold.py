@@ -11,7 +11,7 @@ from tests.cluster.cluster import Cluster, CommandFailed, Namespace, eventually
 from tests.cluster.conftest import Visitors
 from tests.cluster.figures import Figures
 from tests.cluster.place import Place
-from tests.cluster.release import READY_SECONDS, Release
+from tests.cluster.release import Release, share_no_bus
 from tests.cluster.skaffold import Skaffold
 
 NODES = 2
@@ -106,10 +106,10 @@ def test_verify_passes_on_nodes_that_share_a_bus_and_fails_on_nodes_that_do_not(
     skaffold.build()
     heard = skaffold.verify()
     assert all(node in heard for node in release.settled(NODES))
+    assert "PASSED" in heard
+    assert "PASSED" in skaffold.execute("load-test", SCENARIO="room_chat", USERS="40", STEADY="10")
 
-    # Each node gives its channels a name that no other node uses; the chart itself refuses to.
-    skaffold.namespace.kubectl("set", "env", "deployment/carillon-node", "REDIS_PREFIX=$(NODE_NAME):")
-    skaffold.namespace.wait_for_rollout("deployment/carillon-node", seconds=READY_SECONDS)
+    share_no_bus(skaffold.namespace)
     release.settled(NODES)
     with pytest.raises(CommandFailed, match="did not hear"):
         skaffold.verify()

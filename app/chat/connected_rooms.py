@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
+import msgspec
 from django.conf import settings
 
 from app.chat.events import (
@@ -20,7 +21,7 @@ from app.chat.events import (
 )
 from app.chat.models import Role
 from app.chat.read_markers import markers_of
-from app.chat.room_reads import RETRY_SECONDS, Budget, Question, RoomRead, reads_of
+from app.chat.room_reads import NOTHING, RETRY_SECONDS, Budget, Question, RoomRead, reads_of
 from app.chat.room_rights import rights_of
 from app.chat.selectors import no_room
 from app.journal.journal import journal_of
@@ -61,8 +62,9 @@ class ConnectedRooms:
     async def join(self, slug: str, after: Position | None) -> Reply:
         """Hear the room from `after` on, or from a snapshot. Joining again starts over from there."""
         self._check_limit([slug])
-        read = await self._read(self._question(slug, after, Budget(), snapshot=True))
-        return Reply(self._joined(slug, read, after), partial(self._follow, slug, read, after))
+        budget = Budget()
+        read = await self._read(self._question(slug, after, budget, snapshot=True))
+        return Reply(self._joined(slug, read, after, budget), partial(self._follow, slug, read, after))
 
     async def resume(self, places: Mapping[str, Position]) -> Reply:
         """Go on in many rooms; those where that cannot be are not joined."""
@@ -83,7 +85,7 @@ class ConnectedRooms:
             elif slug not in self._followings:  # it ended while others were read
                 rooms.append(RoomRefused(slug, Refusal("busy", "this room ended: join it again")))
             else:
-                rooms.append(self._joined(slug, answer, after))
+                rooms.append(self._joined(slug, answer, after, budget))
                 follows.append(partial(self._follow, slug, answer, after))
         return Reply(ResumedRooms(rooms), lambda: [follow() for follow in follows])
 
@@ -171,11 +173,16 @@ class ConnectedRooms:
             raise asyncio.CancelledError
         self._followings[slug] = None
 
-    def _joined(self, slug: str, read: RoomRead, after: Position | None) -> RoomJoined:
-        people = People([], 0)
+    def _joined(self, slug: str, read: RoomRead, after: Position | None, budget: Budget) -> RoomJoined:
+        people, members = People([], 0), NOTHING
         if self._seen:
             presence = presence_of(self._node)
             people = presence.enter(slug, room_group(slug), self._person, self._connection)
+            encoded = msgspec.json.encode(people.members)
+            if budget.spend(len(encoded)):
+                members = msgspec.Raw(encoded)
+            else:
+                presence.tell_all_later(slug)
         standing = read.standing
         return RoomJoined(
             room=slug,
@@ -183,7 +190,7 @@ class ConnectedRooms:
             public=standing.public,
             role=None if standing.role is Role.VISITOR else standing.role.value,
             muted=standing.muted,
-            members=people.members,
+            members=members,
             count=people.count,
             position=_start(read, after),
             resumed=read.resumed,

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import msgspec
 
-from app.presence.events import Member
 from app.realtime.event import Delivery, Event
 from app.realtime.identity import Identity
 from app.realtime.stream import Position, Reset
@@ -95,7 +94,7 @@ class KeptMessage(msgspec.Struct, frozen=True):
 
 class RoomJoined(Event):
     """Where one is now, and who else is: the reply to a join or (without messages) to a resume, or an event
-    when the URL joined the room."""
+    when the URL joined the room. Where `members` would be too many bytes at once nobody is named."""
 
     name: ClassVar[str] = "chat.room_joined"
     delivery: ClassVar[Delivery] = Delivery.DURABLE
@@ -105,7 +104,7 @@ class RoomJoined(Event):
     public: bool
     role: str | None
     muted: bool
-    members: list[Member]
+    members: msgspec.Raw
     count: int
     position: Position
     resumed: bool

@@ -41,7 +41,7 @@ Answer = TypeVar("Answer")
 
 
 class Budget:
-    """Bytes of events that one command may be answered with."""
+    """Bytes of events and of people that one command may be answered with."""
 
     def __init__(self) -> None:
         self._left = bytes_at_once()
@@ -50,10 +50,16 @@ class Budget:
     def take(self, slug: str, size: int) -> bool:
         """Whether these events of a room are within it. Asking again for a room replaces its size."""
         self._left += self._taken.pop(slug, 0)
+        if not self.spend(size):
+            return False
+        self._taken[slug] = size
+        return True
+
+    def spend(self, size: int) -> bool:
+        """Whether so much more is within it."""
         if size > self._left:
             return False
         self._left -= size
-        self._taken[slug] = size
         return True
 
 

@@ -50,10 +50,14 @@ class People(msgspec.Struct, frozen=True):
 class _Room:
     """One room on this node: the tracker, and the subscriber that hears the other nodes."""
 
-    def __init__(self, presence: "Presence", name: str, audience: str, tracker: RoomTracker) -> None:
+    def __init__(
+        self, presence: "Presence", name: str, audience: str, tracker: RoomTracker, turn: int
+    ) -> None:
         self.name = name
         self.audience = audience
         self.tracker = tracker
+        self.turn = turn
+        """Rooms beat at different ticks: who is in many does not get all their rosters at once."""
         self.stale = False
         self.flushing = False
         self._presence = presence
@@ -97,6 +101,12 @@ class Presence:
             self.tell(kept)
             self.flush_soon(kept)
 
+    def tell_all_later(self, room: str) -> None:
+        """Tell this node's connections in `room` who is there, at its next beat."""
+        kept = self._rooms.get(room)
+        if kept is not None:
+            kept.stale = True
+
     def name_of(self, room: str, person_id: str) -> str:
         """The name of somebody who is in `room`, as far as this node knows; else empty."""
         kept = self._rooms.get(room)
@@ -128,7 +138,7 @@ class Presence:
 
     def _open(self, room: str, audience: str) -> _Room:
         tracker = RoomTracker(self.node.incarnation.hex(), self.node.name, self._versions)
-        kept = self._rooms[room] = _Room(self, room, audience, tracker)
+        kept = self._rooms[room] = _Room(self, room, audience, tracker, len(self._rooms))
         # The ask travels behind the subscription on the same bus, and a lost answer is asked for again
         # at the next beat: nobody has to wait here.
         subscribed = self.node.subscribe(nodes_group(room), kept)
@@ -176,7 +186,7 @@ class Presence:
             else:
                 room.tracker.hold(now)
             self.tell(room)
-            beating = self._ticks % BEAT_TICKS == 0
+            beating = (self._ticks + room.turn) % BEAT_TICKS == 0
             if beating and room.stale:
                 self._tell_roster(room)
             if connected:

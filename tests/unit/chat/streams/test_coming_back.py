@@ -8,9 +8,13 @@ from django.db import connection
 from pytest_django import Settings
 
 from app.chat import room_reads
+from app.chat.events import room_group
 from app.chat.services import open_room
 from app.database.thread import in_database_thread
 from app.journal.reader import read_streams
+from app.presence.services import presence_of
+from app.realtime.identity import Identity
+from app.realtime.node import current_node
 from app.realtime.stream import StreamRead
 from tests.unit.chat.client import ADA, BOB, EVE, client
 from tests.unit.chat.streams.rooms import join, resume, texts
@@ -87,6 +91,34 @@ async def test_no_more_is_caught_up_with_than_a_connection_can_be_sent(settings:
         joined = await join(bob, position=places[0][1])
         assert (joined["reset"], joined["earlier"]) == ("too_far", True)
         assert [text[0] for text in texts(joined["messages"])] == ["y", "z"], "nor is a snapshot larger"
+
+
+@pytest.mark.usefixtures("noticed_soon")
+async def test_who_is_in_many_crowded_rooms_gets_there_and_is_told_later_who_is_in_them(
+    settings: Settings,
+) -> None:
+    settings.UNSENT_LIMIT_BYTES = 8000
+    rooms = ("lobby", "second", "third")
+    await in_database_thread(lambda: [open_room(slug, slug.title()) for slug in rooms[1:]])
+    presence, crowd = presence_of(current_node()), object()
+    async with client(ADA) as ada, client(BOB) as elsewhere:
+        places = [(room, (await join(ada, room))["position"]) for room in rooms]
+        await ada.post("one")
+        for room in rooms:
+            for number in range(39):
+                presence.enter(
+                    room, room_group(room), Identity(f"u1{number:02}", f"number {number:02}"), crowd
+                )
+            await join(elsewhere, room)
+            while (await elsewhere.event("presence.roster"))["room"] != room:
+                pass  # so that nothing is new when they come with a second connection
+        async with client(BOB) as bob:
+            replies = await resume(bob, *places)
+            assert [(one["resumed"], one["count"]) for one in replies] == [(True, 41)] * 3
+            assert [len(one["members"]) for one in replies] == [41, 0, 0]
+            assert [event["data"]["text"] for event in await bob.everything()] == ["one"]
+            rosters = [await bob.event("presence.roster") for _ in range(2)]
+            assert {one["room"]: len(one["members"]) for one in rosters} == {"second": 41, "third": 41}
 
 
 async def test_what_is_too_much_is_not_even_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

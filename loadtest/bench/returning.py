@@ -22,7 +22,7 @@ import msgspec
 
 from loadtest.bench import wire
 from loadtest.bench.lines import DURABLE, REPLY
-from loadtest.bench.posting import Post
+from loadtest.bench.posting import TEXT, Post
 
 OPEN_PER_SECOND: Final = 300.0
 """At first: less than a stock server can take."""
@@ -103,9 +103,8 @@ class Returning:
         self._port = port
         self._rooms: dict[int, str] = {}
         self._due_at: dict[int, float] = {}
-        self._posts: dict[
-            bytes, tuple[int, int]
-        ] = {}  # an event's bytes are the same for all: number, sequence
+        # An event's bytes are the same for everybody: to its number and sequence.
+        self._posts: dict[bytes, tuple[int, int]] = {}
         self._by_number: dict[int, Person] = {}
         self._epoll = select.epoll()
         self._draw = random.Random(7)
@@ -324,7 +323,10 @@ class Returning:
             if not payload.startswith((DURABLE, _MESSAGE)):
                 return
             event = _decode(payload)
-            known = self._posts[payload] = int(event["data"]["text"][:10]), event.get("sequence", 0)
+            text = event["data"]["text"]
+            if text[10:] != TEXT[10:]:
+                raise wire.WireError(f"somebody heard another text than was said: {payload!r}")
+            known = self._posts[payload] = int(text[:10]), event.get("sequence", 0)
         number, sequence = known
         if number >= self._first:
             person.heard.append(number)

@@ -236,6 +236,7 @@ def test_what_only_the_next_run_brings_belongs_to_none(node: Node, people: Retur
         ),
         ({"id": 2**40, "error": {"code": "not_found", "message": "gone"}}, "was refused"),
         ({"id": 77, "reply": {}}, "nobody asked"),
+        ({"stream": "room.lobby", "sequence": 9, "data": {"text": "0000000001" * 10}}, "another text"),
     ],
 )
 def test_what_a_server_must_never_say_ends_the_run(

@@ -136,7 +136,10 @@ class Beacons:
         self.misses = missed(view)
         why = why_unwell(view)
         if bool(why) != bool(self.why_unwell):
-            logger.warning("bus: this node may not get everything: %s", why) if why else logger.info("bus: all nodes are heard")
+            if why:
+                logger.warning("bus: this node may not get everything: %s", why)
+            else:
+                logger.info("bus: all nodes are heard")
         self.why_unwell = why
         metrics.peers.labels("live").set(len(view.live))
         metrics.peers.labels("missed").set(len(self.misses))

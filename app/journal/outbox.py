@@ -25,9 +25,13 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 0.5
 """Nobody is nudged for what a shell committed: so it is with everybody within a second all the same."""
 MOVED_TOGETHER: Final = 200
+MOVED_PER_STREAM: Final = 50
 
 UNDER_WAY: Final = 1000
 """Rows that are with the writer at most, those of streams that somebody holds among them."""
+
+PASSED_OVER_SECONDS: Final = 10.0
+"""How long a stream that somebody held is left alone, once there was no room for others for such streams."""
 
 LATER_RELEASE_SECONDS: Final = 4 * 3600.0
 """A kind that is not known here is another release's for so long: also of one whose roll got stuck."""
@@ -49,7 +53,7 @@ class OutboxMover:
         self._loop = asyncio.get_running_loop()
         self._nudged = asyncio.Event()
         self._under_way: dict[str, dict[int, Future[Stored]]] = {}  # streams, and rows of each in order
-        self._left_alone: dict[str, float] = {}  # streams whose next row is a later release's; until when
+        self._left_alone: dict[str, float] = {}  # streams of which no row is read; until when
         self._unknown_kinds: set[str] = set()  # that the log names already
         self._outage = OutageLog(logger, "the outbox")
         self._task: Task[None] | None = None
@@ -90,7 +94,7 @@ class OutboxMover:
     async def _move(self) -> bool:
         """Move the oldest rows of streams that have none under way; whether there may be more."""
         await self._finish({})
-        limit = min(MOVED_TOGETHER, UNDER_WAY - sum(map(len, self._under_way.values())))
+        limit = min(MOVED_TOGETHER, self._room())
         if limit <= 0:
             return False
         now = self._loop.time()
@@ -99,8 +103,12 @@ class OutboxMover:
             rows = await self._backend.outbox(limit, self._under_way.keys() | self._left_alone.keys())
         moving: list[Future[Stored]] = []
         refused: dict[int, str] = {}
+        more = len(rows) == limit
         for row, entry in rows:
             if entry.stream in self._left_alone:
+                continue
+            if len(self._under_way.get(entry.stream, ())) == MOVED_PER_STREAM:
+                more = True
                 continue
             try:
                 moving.append(self._enqueue(row, entry))
@@ -119,7 +127,11 @@ class OutboxMover:
         for stream in {entry.stream for _, entry in rows} & self._under_way.keys():
             last = next(reversed(self._under_way[stream].values()))
             last.add_done_callback(lambda _: self._nudged.set())  # there may be more of this stream
-        return len(rows) == limit and not stuck
+        return more and not stuck
+
+    def _room(self) -> int:
+        """How many rows more may be under way."""
+        return UNDER_WAY - sum(map(len, self._under_way.values()))
 
     def _tell(self, row: int, entry: Entry) -> None:
         """Once for each kind: the admin site lists no row that waits."""
@@ -130,14 +142,17 @@ class OutboxMover:
 
     async def _finish(self, refused: dict[int, str]) -> bool:
         """Give up what was `refused`, now or by the writer; whether it has to try others again."""
-        stuck = False
+        stuck, full = False, self._room() <= 0
         for stream, futures in list(self._under_way.items()):
             if not all(future.done() for future in futures.values()):
                 continue
             del self._under_way[stream]
             failures = {row: future.exception() for row, future in futures.items()}
             refused |= {row: str(error) for row, error in failures.items() if isinstance(error, Refused)}
-            stuck |= any(error is not None and not isinstance(error, Refused) for error in failures.values())
+            if any(error is not None and not isinstance(error, Refused) for error in failures.values()):
+                stuck = True
+                if full:
+                    self._left_alone[stream] = self._loop.time() + PASSED_OVER_SECONDS
         for row, reason in refused.items():
             async with self._turn:
                 if await self._backend.give_up(row, reason):

@@ -456,6 +456,34 @@ def test_a_page_of_history_does_not_undo_what_events_have_said(
         comes_to_show(bob, eve.stored())
 
 
+def test_places_of_deleted_messages_are_asked_for_again_when_the_node_was_busy(
+    open_browser: Open, deployment: Deployment, wire: Wire, room: str
+) -> None:
+    refused: list[Frame] = []
+
+    def refuse_once(command: Frame) -> list[Frame] | None:
+        if command["command"] != "chat.history" or refused:
+            return None
+        refused.append(command)
+        error = {"code": "busy", "message": "the database does not answer", "retry_after": 0.2}
+        return [{"id": command["id"], "error": error}]
+
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    between = Interference(answer=refuse_once)
+    bob.page.route_web_socket("**/realtime/", between.route)
+    bob.page.reload()
+    bob.wait_until_joined()
+    with Stranger.guest("Eve", deployment.port(2), room) as eve:
+        wire.cut()
+        bob.status("Connection lost")
+        eve.write("chat.delete_message", message_id=eve.say("said and taken back"))
+        wire.mend()
+        expect(bob.page.locator(".message.deleted")).to_have_count(1, timeout=20_000)
+        comes_to_show(bob, eve.stored())
+    assert len(refused) == 1
+
+
 def test_a_page_says_how_far_it_has_come(open_browser: Open, deployment: Deployment, room: str) -> None:
     bob = open_browser("Bob", deployment.port(1))
     between = Interference()

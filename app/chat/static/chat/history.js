@@ -1,5 +1,7 @@
 /** What was said before: pages backwards from what is shown, when its reader comes near the top. */
 
+import { backOff } from "./reconnect.js";
+
 /** Pages of the protocol's largest size: fewer commands for whoever scrolls far. */
 const PAGE_MESSAGES = 100;
 const AHEAD_PIXELS = 400;
@@ -85,7 +87,7 @@ export class History {
   }
 
   /** Get what is known of deleted messages that came while this page was away. */
-  async #fill() {
+  async #fill(attempt = 0) {
     const life = this.#life;
     const blanked = this.#blanked.splice(0);
     const first = Math.max(blanked[0], this.#messages.oldest);
@@ -98,9 +100,14 @@ export class History {
         if (!earlier || !messages.length) return;
         before = messages[0].sequence;
       }
-    } catch {
-      // The connection went again, or the node is busy: they are asked for when it goes on.
-      if (life === this.#life) this.#blanked.unshift(...blanked);
+    } catch (error) {
+      if (life !== this.#life) return;
+      this.#blanked.unshift(...blanked);
+      // The connection went again: they are asked for when it goes on. The node is busy, or silent: a little later.
+      if (!error.retryAfter && error.code !== "timeout") return;
+      clearTimeout(this.#timer);
+      const seconds = error.retryAfter ?? 0.5 + backOff(attempt);
+      this.#timer = setTimeout(() => this.#fill(attempt + 1), seconds * 1000);
     }
   }
 

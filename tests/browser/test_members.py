@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from deploy.local.ports import HOST
 from tests.browser.conftest import Open
 from tests.browser.deployment import Deployment
+from tests.browser.interference import Frame, Interference
 from tests.browser.stranger import Stranger
 from tests.browser.wire import Wire
 from tests.person import Person
@@ -170,6 +171,55 @@ def test_who_is_removed_while_away_keeps_what_they_wrote(
     expect(delivery).to_contain_text("Not sent: you are not in this room any more.")
     expect(delivery.get_by_role("button")).to_have_text(["Discard"])
     expect(bob.page.locator("#composer")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("answers", "shown"),
+    [
+        ({}, ""),
+        (
+            {"error": {"code": "unknown", "message": "it may be stored or not"}},
+            "Perhaps not sent: you are not in this room any more. Discard",
+        ),
+    ],
+)
+def test_what_was_stored_before_ones_removal_is_not_said_to_be_unsent(
+    open_browser: Open, deployment: Deployment, wire: Wire, answers: Frame, shown: str
+) -> None:
+    posts: list[int] = []
+
+    def answer(command: Frame) -> list[Frame] | None:
+        if command["command"] != "chat.post_message":
+            return None
+        posts.append(command["id"])
+        return [{"id": command["id"], **answers}] if answers and len(posts) == 2 else None
+
+    def lose_the_first(frame: Frame) -> list[Frame]:
+        lost = frame.get("event") == "chat.message_posted" or ("id" in frame and [frame["id"]] == posts)
+        return [] if lost else [frame]
+
+    ada = open_browser("Ada", deployment.port(1))
+    bob = open_browser("Bob", wire.port)
+    bob.network_may_fail = True
+    room = "the-barn" if answers else "the-shed"
+    open_members_room(ada, deployment.port(1), room.replace("-", " ").capitalize())
+    bobs_id = bob.page.locator("main").get_attribute("data-user-id")
+    with Stranger.like(ada, deployment.port(2), room) as owner:
+        owner.write("chat.set_member", person=bobs_id, role="member")
+        bob.page.route_web_socket("**/realtime/", Interference(answer, lose_the_first).route)
+        bob.page.goto(f"http://{HOST}:{wire.port}/rooms/{room}/")
+        bob.wait_until_joined()
+        bob.say("was stored")
+        ada.sees("was stored")
+        wire.cut()
+        bob.status("Connection lost")
+        owner.write("chat.remove_member", person=bobs_id)
+    wire.mend()
+    bob.status("This room is not there any more, or not open to you")
+    expect(bob.page.locator(".message .bubble")).to_have_text("was stored")
+    expect(bob.page.locator(".message .delivery")).to_have_text(shown)
+    expect(bob.page.locator(".pending")).to_have_count(1 if shown else 0)
+    assert len(posts) == 2
 
 
 def test_the_list_of_members_is_as_the_room_is_after_every_way_back(

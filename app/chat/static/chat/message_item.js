@@ -214,7 +214,8 @@ export class MessageItem {
       return [`There was no answer: it may be ${done}, or not. ${when}, and counts once.`];
     }
     if (entry.state !== "failed") return [];
-    const line = element("span", "", `${entry.asNew && entry.tried ? `Perhaps not ${done}` : failed}: ${entry.note}. `);
+    const unsure = entry.tried && (entry.asNew || entry.ended);
+    const line = element("span", "", `${unsure ? `Perhaps not ${done}` : failed}: ${entry.note}. `);
     line.setAttribute("role", "alert");
     if (entry.ended) return [line, discard];
     const retry = tool(entry.asNew ? "Send as new" : "Try again", () => this.#actions.retry(entry.key));

@@ -201,6 +201,12 @@ export class MessageList {
     else if (this.#atBottom) this.scrollToEnd();
   }
 
+  /** One's own message is stored, and no event will bring it: it stays. @param {string} key @param {number} sequence */
+  keep(key, sequence) {
+    const item = this.#items.get(key);
+    if (item?.pending) item.place(sequence);
+  }
+
   /** Take one's own unsent message away. @param {string} key */
   drop(key) {
     const item = this.#items.get(key);

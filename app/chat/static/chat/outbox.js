@@ -120,13 +120,19 @@ export class Outbox {
     for (const entry of this.#entries.values()) this.#set(entry, entry.state, entry.note);
   }
 
-  /** Nothing here will be taken any more. @param {string} why */
+  /**
+   * Nothing here will be taken any more. What was sent without an answer is asked for once: a node tells where
+   * a key is stored to whoever stored it, also when they may not write there any more.
+   *
+   * @param {string} why
+   */
   giveUp(why) {
     this.#open = false;
     this.#ended = why;
     for (const entry of this.#entries.values()) {
       if (entry.state === "failed") this.#set(entry, "failed", entry.failed);
-      else this.#fail(entry, why);
+      else if (entry.state === "unknown") this.#send(entry, 0);
+      else if (entry.state !== "sending") this.#fail(entry, why);
     }
   }
 
@@ -158,7 +164,8 @@ export class Outbox {
 
   /** Send it once. @param {Entry} entry @param {number} attempt @returns {Promise<number>} seconds to wait then */
   async #send(entry, attempt) {
-    if (!this.#open || !this.#entries.has(entry.key)) return 0;
+    if (!this.#open && !(this.#ended && entry.state === "unknown")) return 0;
+    if (!this.#entries.has(entry.key)) return 0;
     if (entry.kept && this.#unsent.isGone(entry.key)) {
       // Another tab has just seen to it, and this one is about to be told. Should it not be: the key is the same.
       entry.kept = false;
@@ -178,11 +185,17 @@ export class Outbox {
       return 0;
     } catch (error) {
       if (entry.state !== "sending") return 0;
+      const passing = error.code === "not_connected" || PASSING.includes(error.code);
+      if (this.#ended) {
+        entry.tried = UNANSWERED.includes(error.code) || (passing && before);
+        this.#fail(entry, this.#ended);
+        return 0;
+      }
       if (UNANSWERED.includes(error.code)) {
         this.#set(entry, "unknown");
         return this.#open ? Math.max(error.retryAfter ?? 0, 0.5 + backOff(attempt)) : 0;
       }
-      if (error.code === "not_connected" || PASSING.includes(error.code)) {
+      if (passing) {
         entry.tried = before;
         this.#unsent.keep(entry);
         const seconds = error.retryAfter ?? BUSY_SECONDS;

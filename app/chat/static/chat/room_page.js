@@ -246,6 +246,7 @@ function underWay(entry) {
   // Stored before what is shown begins, so no event will bring it: history has it.
   const past = reply && position?.epoch === reply.epoch && reply.sequence <= position.sequence;
   if (entry.state === "sent" && past) messages.drop(entry.key);
+  else if (reply && left) messages.keep(entry.key, reply.sequence);
 }
 
 // --- What was seen ---------------------------------------------------------------------------------------

@@ -257,8 +257,8 @@ def _answer(
     place = _place_behind(question, standing)
     if place is None:
         return RoomRead(standing, True, None)
-    stream, size = place[0], sizes[place]
-    if not question.budget.take(question.slug, size):
+    stream, size = place[0], sizes.get(place)
+    if size is None or not question.budget.take(question.slug, size):
         return RoomRead(standing, False, Reset.TOO_FAR)
     more = max(0, size - streams.get(stream, 0))
     if sum(streams.values()) + more > READ_BYTES:

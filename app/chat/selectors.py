@@ -19,6 +19,7 @@ from app.journal.services import open_stream
 from app.realtime.identity import Identity
 from app.realtime.protocol import CommandError
 from app.realtime.stream import PLACE_BYTES, Position, StreamRead
+from app.realtime.stream_audience import CATCH_UP_LIMIT
 
 SNAPSHOT_MESSAGES: Final = 50
 """What somebody who joins gets to see at once."""
@@ -125,13 +126,13 @@ def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
 
 def sizes_behind(places: Collection[Place]) -> dict[Place, int]:
     """How many bytes of events each stream has behind the sequence that stands with it, as they are sent; one
-    query."""
+    query. Places that nothing follows are left out."""
     if not places:
         return {}
     asked = [{"stream": stream, "after": after} for stream, after in places]
     with connection.cursor() as cursor:
         cursor.execute(_SIZES[connection.vendor], [msgspec.json.encode(asked).decode()])
-        return {(stream, after): size or 0 for stream, after, size in cursor.fetchall()}
+        return {(stream, after): size for stream, after, size in cursor.fetchall()}
 
 
 def messages_before(slug: str, person: str, before: int, limit: int) -> Latest:
@@ -258,27 +259,39 @@ WHERE r.id IS NULL OR m.role = 'banned' OR (NOT r.public AND COALESCE(m.role, 'v
     for vendor, pairs in _PAIRS.items()
 }
 
-# A text's size is known without reading it where it is large; only then does it matter.
-_SIZES: Final = {
-    vendor: f"""
-SELECT a.stream, a.after, (
-    SELECT sum({size} + {PLACE_BYTES}) FROM journal_event e
-    WHERE e.position_id = s.id AND e.sequence > a.after
+# Each event is measured once, from however many places it is missed: SQLite reads all of a text for that.
+# LATERAL with LIMIT on PostgreSQL and CROSS JOIN on SQLite keep the planner from anything but the index.
+_MEASURED: Final = """
+WITH asked AS MATERIALIZED (SELECT stream, after FROM {places}),
+measured AS MATERIALIZED (
+    SELECT a.stream, e.sequence, {size} AS size
+    FROM (SELECT stream, min(after) AS after FROM asked GROUP BY stream) AS a
+    JOIN journal_position p ON p.stream = a.stream CROSS JOIN {events}
+),
+behind AS MATERIALIZED (
+    SELECT stream, sequence - 1 AS after, sum(size + {place}) OVER (
+        PARTITION BY stream ORDER BY sequence DESC
+    ) AS size
+    FROM measured
 )
-FROM {places} JOIN journal_position s ON s.stream = a.stream
-"""  # noqa: S608
-    for vendor, size, places in [
-        (
-            "postgresql",
-            "octet_length(e.payload)",
-            "json_to_recordset(%s::json) AS a(stream varchar, after bigint)",
-        ),
-        (
-            "sqlite",
-            "length(CAST(e.payload AS BLOB))",
-            "(SELECT value->>'stream' AS stream, value->>'after' AS after FROM json_each(%s)) AS a",
-        ),
-    ]
+SELECT stream, after, size FROM behind WHERE (stream, after) IN (SELECT stream, after FROM asked)
+"""
+_SIZES: Final = {
+    "postgresql": _MEASURED.format(
+        places="json_to_recordset(%s::json) AS p(stream varchar, after bigint)",
+        size="octet_length(e.payload)",
+        events=f"""LATERAL (
+            SELECT sequence, payload FROM journal_event
+            WHERE position_id = p.id AND sequence > a.after ORDER BY sequence LIMIT {CATCH_UP_LIMIT}
+        ) AS e""",  # noqa: S608
+        place=PLACE_BYTES,
+    ),
+    "sqlite": _MEASURED.format(
+        places="(SELECT value->>'stream' AS stream, value->>'after' AS after FROM json_each(%s)) AS p",
+        size="length(CAST(e.payload AS BLOB))",
+        events="journal_event e ON e.position_id = p.id AND e.sequence > a.after",
+        place=PLACE_BYTES,
+    ),
 }
 
 # One message more than wanted says whether there are earlier ones.

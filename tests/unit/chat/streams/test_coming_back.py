@@ -11,6 +11,7 @@ from app.chat import room_reads
 from app.chat.events import room_group
 from app.chat.services import open_room
 from app.database.thread import in_database_thread
+from app.journal.models import StoredEvent
 from app.journal.reader import read_streams
 from app.presence.services import presence_of
 from app.realtime.identity import Identity
@@ -67,6 +68,18 @@ async def test_who_cannot_go_on_is_told_why_and_starts_over(sql: str, reason: st
         joined = await join(bob, position=place)
         assert (joined["resumed"], joined["reset"]) == (False, reason)
         assert texts(joined["messages"]) == ["one", "two"]
+
+
+async def test_who_would_go_on_over_a_hole_in_the_journal_starts_over() -> None:
+    """None is ever there, but for somebody who deletes rows."""
+    async with client(ADA) as ada:
+        place = await ada.post("one")
+        await ada.post("two")
+        await ada.post("three")
+    await in_database_thread(lambda: StoredEvent.objects.filter(sequence=2).delete())
+    async with client(BOB) as bob:
+        place = {"epoch": place["epoch"], "sequence": place["sequence"]}
+        assert (await resume(bob, ("lobby", place)))[0]["reset"] == "too_far"
 
 
 async def test_no_more_is_caught_up_with_than_a_connection_can_be_sent(settings: Settings) -> None:

@@ -27,6 +27,9 @@ NUMBERS: Final = range(1, 6)
 ANSWER_SECONDS: Final = 5.0
 """How long a node may take to open a connection, to greet, or to answer a command."""
 
+BUSY_SECONDS: Final = 15.0
+"""How long a node may put a command off."""
+
 LOOK_SECONDS: Final = 0.5
 """Between two looks for nodes. Behind one address there may be several: each look may find another."""
 
@@ -100,7 +103,9 @@ class Listener:
         self._reader = asyncio.create_task(self._read(conversation))
 
     async def command(self, name: str, **data: Any) -> None:
-        """Give a command and await its reply; who is told to come back later does. Raises `CheckFailed`."""
+        """Give a command and await its reply; who is told to come back later does, for `BUSY_SECONDS`.
+        Raises `CheckFailed`."""
+        deadline = time.monotonic() + BUSY_SECONDS
         while True:
             number = next(self._ids)
             answer = self._answers[number] = asyncio.get_running_loop().create_future()
@@ -118,9 +123,10 @@ class Listener:
             refusal = message.get("error")
             if refusal is None:
                 return
-            if refusal.get("retry_after") is None:
+            retry_after = refusal.get("retry_after")
+            if retry_after is None or time.monotonic() + retry_after > deadline:
                 raise CheckFailed(f"{self.node} refused {name}: {refusal['code']}: {refusal['message']}")
-            await asyncio.sleep(refusal["retry_after"])
+            await asyncio.sleep(retry_after)
 
     async def close(self) -> None:
         await self._socket.close()

@@ -213,6 +213,15 @@ async def test_a_node_that_is_told_to_wait_waits() -> None:
     assert not bus.busy
 
 
+async def test_a_node_that_stays_busy_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcast_check, "BUSY_SECONDS", 0.1)
+    bus = Bus()
+    bus.busy = 10**6
+    async with running(StandIn("node-1", bus)) as addresses, asyncio.timeout(10):
+        with pytest.raises(CheckFailed, match=r"node-1 refused chat\.join_room: rate_limited: too many"):
+            await check(addresses, wanted=1)
+
+
 async def test_too_few_nodes_are_counted_and_the_others_say_why() -> None:
     bus = Bus()
     async with running(StandIn("node-1", bus), StandIn("node-2", bus, connected=False)) as addresses:

@@ -159,7 +159,7 @@ class StreamAudience:
         """Those whose position the order has yet to reach."""
         self._asked: list[Following] = []
         self._tail: deque[StreamEvent] = deque(maxlen=TAIL_LIMIT)
-        self._encoded: dict[int, EncodedEvent] = {}
+        self._encoded: dict[tuple[int, int], EncodedEvent] = {}
 
     def __len__(self) -> int:
         """How many are attached."""
@@ -329,9 +329,10 @@ class StreamAudience:
         """Many come back at once, and lack the same: encoded once for all of the same tick."""
         if not self._encoded:
             self._schedule(self._encoded.clear)
-        encoded = self._encoded.get(event.sequence)
+        place = event.epoch, event.sequence
+        encoded = self._encoded.get(place)
         if encoded is None:
-            encoded = self._encoded[event.sequence] = self._encode(event)
+            encoded = self._encoded[place] = self._encode(event)
         return encoded
 
     def _remove(self, person: str) -> None:

@@ -48,6 +48,26 @@ async def test_who_joins_in_a_new_life_gets_nothing_of_the_one_before(
     assert [frame["data"] for frame in ada.frames] == [{"epoch": 9}] * 2
 
 
+async def test_nobody_gets_what_was_encoded_of_another_life_in_the_same_tick(
+    node: Node, database: Database
+) -> None:
+    event = database.store(ROOM)
+    ada, bob = await Guest(node).enter(), await Guest(node, "u2").enter()
+    stored = database.streams[ROOM]
+    stored.epoch, stored.last = 9, 0
+    database.store(ROOM)
+    database.gate.clear()
+    asked = len(database.asked)
+    bob.follow(0, epoch=9)
+    await asyncio.sleep(FILL_SECONDS * 2)
+    assert len(database.asked) > asked
+    database.gate.set()
+    ada.follow(0, events=[event])
+    await end_of_tick()
+    assert ada.frames[0]["data"] == {"epoch": 1}
+    assert [frame["data"] for frame in bob.frames] == [{"epoch": 9}]
+
+
 async def test_events_of_another_life_than_the_position_are_not_sent(node: Node, database: Database) -> None:
     event = database.store(ROOM)
     ada = await Guest(node).enter()

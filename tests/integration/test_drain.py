@@ -191,7 +191,7 @@ async def test_a_second_sigterm_hurries_and_spreads_the_clients_by_what_it_tells
 
 
 async def test_the_time_to_drain_wins_over_what_the_others_can_take(stack: AsyncExitStack) -> None:
-    with server(DRAIN_SECONDS="2", ACCEPT_PER_SECOND="0.001") as node:
+    with server(DRAIN_SECONDS="2", ACCEPT_PER_SECOND="0.001", COMMANDS_PER_PERSON="1000") as node:
         clients = await crowd(stack, node.port, 300)
         node.process.terminate()
         gone = asyncio.create_task(leaves(clients))

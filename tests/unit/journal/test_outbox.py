@@ -190,6 +190,7 @@ async def test_what_no_release_knows_is_given_up_when_a_roll_must_be_over(
     await in_thread(publish)
     await until_committed(committed, 1)
     assert texts(committed) == ["behind"]
+    await until_empty(ask)
     [(failure,)] = await asyncio.to_thread(ask, "SELECT failure FROM journal_outbox")
     assert failure == "no feature registered the kind 'notes.unheard_of'"
 

@@ -11,7 +11,7 @@ def test_what_operators_are_told_to_ask_is_answered(database: str) -> None:
     page = (PROJECT_FOLDER / "docs" / "operations.md").read_text()
     name = urlsplit(database).path[1:]
     questions = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
-    assert len(questions) == 4
+    assert len(questions) == 5
     with session(database) as operator:
         for question in questions:
             operator.execute(question.replace("DATABASE carillon ", f'DATABASE "{name}" '))

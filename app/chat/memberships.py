@@ -5,7 +5,7 @@ from typing import Final
 from app.accounts.selectors import account_named, names_of_accounts
 from app.chat.events import RoomMember
 from app.chat.models import MEMBERS, Membership, Role
-from app.chat.selectors import Standing, standings
+from app.chat.selectors import standing_of
 from app.database.snapshot import one_snapshot
 from app.realtime.protocol import CommandError
 
@@ -24,7 +24,7 @@ def members_of(slug: str, person: str) -> tuple[list[RoomMember], int]:
     Whoever only read there is not looked at: of them a public room may have very many.
     """
     with one_snapshot():
-        standing = _standing_of(slug, person)
+        standing = standing_of(slug, person)
         room = Membership.objects.filter(room_id=standing.room_id)
         shown = [room.filter(role=role) for role in MEMBERS]
         if standing.role in MODERATORS:
@@ -42,7 +42,7 @@ def person_named(slug: str, asker: str, name: str) -> RoomMember:
     """Whose account has a name that reads like this one, and what they are in the room. For moderators.
     Raises `CommandError`."""
     with one_snapshot():
-        standing = _standing_of(slug, asker)
+        standing = standing_of(slug, asker)
         if standing.role not in MODERATORS:
             raise CommandError("not_allowed", "only a moderator or an owner may do this")
         account = account_named(name)
@@ -55,13 +55,6 @@ def person_named(slug: str, asker: str, name: str) -> RoomMember:
 def name_of(person: str) -> str:
     """The name of somebody's account; empty for guests and for nobody."""
     return names_of_accounts([person]).get(person, "")
-
-
-def _standing_of(slug: str, person: str) -> Standing:
-    (standing,) = standings([(slug, person, 0)])
-    if isinstance(standing, CommandError):
-        raise standing
-    return standing
 
 
 def _member(row: Membership, name: str) -> RoomMember:

@@ -103,12 +103,20 @@ def standings(pairs: Sequence[Marked]) -> list[Standing | CommandError]:
     return [_standing(pairs[row.n][0], row) for row in sorted(rows, key=attrgetter("n"))]
 
 
+def standing_of(slug: str, person: str) -> Standing:
+    """What one room is to one person; one query. Raises `CommandError`."""
+    (standing,) = standings([(slug, person, 0)])
+    if isinstance(standing, CommandError):
+        raise standing
+    return standing
+
+
 def pairs_without_right(pairs: Sequence[Pair]) -> list[Pair]:
     """Those persons who may not be in those rooms; one query."""
     asked = [{"n": n, "room": room, "person": person} for n, (room, person) in enumerate(pairs)]
     with connection.cursor() as cursor:
-        cursor.execute(_WITHOUT_RIGHT[connection.vendor], [msgspec.json.encode(asked).decode()])
-        return [pairs[n] for (n,) in cursor.fetchall()]
+        cursor.execute(_ROLES[connection.vendor], [msgspec.json.encode(asked).decode()])
+        return [pairs[n] for n, public, role in cursor.fetchall() if _why_not(pairs[n][0], public, role)]
 
 
 def latest_messages(room_ids: Collection[int]) -> dict[int, Latest]:
@@ -138,9 +146,7 @@ def sizes_behind(places: Collection[Place]) -> dict[Place, int]:
 def messages_before(slug: str, person: str, before: int, limit: int) -> Latest:
     """Up to `limit` messages posted before the sequence `before`. Raises `CommandError`."""
     with one_snapshot():
-        (standing,) = standings([(slug, person, 0)])
-        if isinstance(standing, CommandError):
-            raise standing
+        standing = standing_of(slug, person)
         rows = Message.objects.filter(room_id=standing.room_id, sequence__lt=before).order_by("-sequence")
         found = [_kept(message) for message in rows[: limit + 1]]
     return Latest(found[:limit][::-1], len(found) > limit)
@@ -150,9 +156,7 @@ def place_of_own_event(slug: str, person: str, sequence: int) -> Position:
     """Where the event is, for whoever may know who got it: moderators, and who wrote the message that was
     posted there. Raises `CommandError`."""
     with one_snapshot():
-        (standing,) = standings([(slug, person, 0)])
-        if isinstance(standing, CommandError):
-            raise standing
+        standing = standing_of(slug, person)
         posted = Message.objects.filter(room_id=standing.room_id, sequence=sequence)
         sender = posted.values_list("sender", flat=True).first()
     moderates = standing.role in (Role.OWNER, Role.MODERATOR)
@@ -182,7 +186,7 @@ class _Row(NamedTuple):
     n: int
     room_id: int | None
     title: str
-    public: bool
+    public: bool | None
     epoch: int | None
     floor: int
     last_sequence: int
@@ -192,19 +196,26 @@ class _Row(NamedTuple):
     unread: int
 
 
-def _standing(slug: str, row: _Row) -> Standing | CommandError:
-    role = Role(row.role or Role.VISITOR)
-    if row.room_id is None or not is_there(row.public, role):
+def _why_not(slug: str, public: bool | None, role: str | None) -> CommandError | None:
+    """Why somebody with this role may not be in the room; `public` is None where there is none."""
+    if public is None or not is_there(public, Role(role or Role.VISITOR)):
         return no_room(slug)
-    if role is Role.BANNED:
+    if role == Role.BANNED:
         return CommandError("not_allowed", "you are banned from this room")
-    if row.epoch is None:
+    return None
+
+
+def _standing(slug: str, row: _Row) -> Standing | CommandError:
+    refusal = _why_not(slug, row.public, row.role)
+    if refusal is not None:
+        return refusal
+    if row.room_id is None or row.epoch is None:
         return NoStream()
     return Standing(
         room_id=row.room_id,
         title=row.title,
         public=bool(row.public),
-        role=role,
+        role=Role(row.role or Role.VISITOR),
         muted=bool(row.muted),
         stream=StreamRead(row.epoch, row.floor, row.last_sequence, []),
         last_read=min(row.last_read, row.last_sequence) or None,
@@ -249,12 +260,11 @@ LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
     for vendor, pairs in _PAIRS.items()
 }
 
-_WITHOUT_RIGHT: Final = {
+_ROLES: Final = {
     vendor: f"""
-SELECT p.n FROM {pairs}
+SELECT p.n, r.public, m.role FROM {pairs}
 LEFT JOIN chat_room r ON r.slug = p.room
 LEFT JOIN chat_membership m ON m.room_id = r.id AND m.person = p.person
-WHERE r.id IS NULL OR m.role = 'banned' OR (NOT r.public AND COALESCE(m.role, 'visitor') = 'visitor')
 """  # noqa: S608
     for vendor, pairs in _PAIRS.items()
 }

@@ -219,13 +219,10 @@ class StreamAudience:
             self._hub.unsubscribe(self._stream, following.subscriber)
 
     def send_away(self, following: Following, reason: Reset) -> None:
-        """Nothing more for this one."""
-        self.short.pop(following, None)
-        self._ahead.pop(following, None)
+        """Nothing more for this one, but what was published so far."""
         if following in self._attached:
             self._hub.finish(self._stream, [following.subscriber])
-            metrics.subscriptions.dec()
-            del self._attached[following]
+        self.discard(following)
         self._send_away(following, reason)
 
     def ask(self, sequence: int) -> int:

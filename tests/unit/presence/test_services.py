@@ -58,6 +58,15 @@ def enter(node: Node, person: Identity, connection: str = "c") -> services.Peopl
     return presence_of(node).enter("lobby", "room.lobby", person, connection)
 
 
+async def both_here(nodes: list[Node], heard_on: int) -> Audience:
+    """Ada on the first node and Bob on the second, as that one's connections know."""
+    enter(nodes[0], ADA)
+    enter(nodes[1], BOB)
+    audience = Audience(nodes[heard_on])
+    await until(lambda: audience.roster() == ["ada", "bob"])
+    return audience
+
+
 async def test_people_on_other_nodes_are_here_too(nodes: list[Node]) -> None:
     first, second = Audience(nodes[0]), Audience(nodes[1])
     assert [member.name for member in enter(nodes[0], ADA).members] == ["ada"]
@@ -67,10 +76,7 @@ async def test_people_on_other_nodes_are_here_too(nodes: list[Node]) -> None:
 
 
 async def test_whoever_leaves_one_node_leaves_all(nodes: list[Node]) -> None:
-    enter(nodes[0], ADA)
-    enter(nodes[1], BOB)
-    second = Audience(nodes[1])
-    await until(lambda: second.roster() == ["ada", "bob"])
+    second = await both_here(nodes, heard_on=1)
     presence_of(nodes[0]).leave("lobby", ADA.id, "c")
     await until(lambda: second.names("presence.left") == ["ada"])
     await until(lambda: second.roster() == ["bob"])
@@ -79,10 +85,7 @@ async def test_whoever_leaves_one_node_leaves_all(nodes: list[Node]) -> None:
 async def test_a_change_that_the_bus_lost_is_asked_for_at_the_next_beat(
     nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enter(nodes[0], ADA)
-    enter(nodes[1], BOB)
-    second = Audience(nodes[1])
-    await until(lambda: second.roster() == ["ada", "bob"])
+    second = await both_here(nodes, heard_on=1)
     publish = nodes[0].publish
     lost: list[EncodedEvent] = []
 
@@ -119,10 +122,7 @@ async def test_a_crowd_is_told_by_rosters_not_one_by_one(nodes: list[Node]) -> N
 async def test_a_node_with_people_goes_on_alone_when_the_bus_is_away(
     nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enter(nodes[0], ADA)
-    enter(nodes[1], BOB)
-    audience = Audience(nodes[0])
-    await until(lambda: audience.roster() == ["ada", "bob"])
+    audience = await both_here(nodes, heard_on=0)
     monkeypatch.setattr(MemoryBroker, "connected", property(lambda _: False))
     monkeypatch.setattr(MemoryBroker, "publish", lambda *_: False)
     people = enter(nodes[0], Identity("u3", "eve"))
@@ -133,10 +133,7 @@ async def test_a_node_with_people_goes_on_alone_when_the_bus_is_away(
 async def test_nobody_leaves_because_the_bus_is_away(
     nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enter(nodes[0], ADA)
-    enter(nodes[1], BOB)
-    audience = Audience(nodes[0])
-    await until(lambda: audience.roster() == ["ada", "bob"])
+    audience = await both_here(nodes, heard_on=0)
     monkeypatch.setattr(MemoryBroker, "connected", property(lambda _: False))
     monkeypatch.setattr(MemoryBroker, "publish", lambda *_: False)
     monkeypatch.setattr("app.presence.tracker.LEASE_SECONDS", 0.05)
